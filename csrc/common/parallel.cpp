@@ -1,0 +1,76 @@
+#include "common/parallel.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+
+namespace skelkern {
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+struct Buffer {
+  float* data = nullptr;
+  std::size_t floats = 0;
+
+  ~Buffer() { std::free(data); }
+
+  float* reserve(std::size_t wanted) noexcept {
+    if (wanted <= floats && data != nullptr) return data;
+    std::free(data);
+    data = nullptr;
+    floats = 0;
+    std::size_t bytes = std::max<std::size_t>(wanted * sizeof(float), 64);
+    const std::size_t alignment = bytes >= kHugePage ? kHugePage : 64;
+    bytes = (bytes + alignment - 1) / alignment * alignment;
+    data = static_cast<float*>(std::aligned_alloc(alignment, bytes));
+    if (data == nullptr) return nullptr;
+#if defined(MADV_HUGEPAGE)
+    if (alignment == kHugePage) madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+    floats = bytes / sizeof(float);
+    return data;
+  }
+};
+
+thread_local Buffer buffers[2];
+
+// OpenMP's worker threads do not survive fork(); a child that waited for them would hang.
+std::atomic<bool> forked{false};
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
+}  // namespace
+
+float* thread_scratch(Slot slot, std::size_t floats) noexcept {
+  return buffers[static_cast<int>(slot)].reserve(floats);
+}
+
+bool run_chunks(std::int64_t chunks, int threads, std::size_t scratch_floats,
+                void (*body)(void*, std::int64_t, float*), void* context) noexcept {
+  if (chunks <= 0) return true;
+  if (forked) threads = 1;
+  threads = static_cast<int>(std::min<std::int64_t>(std::max(threads, 1), chunks));
+  if (threads == 1) {
+    float* scratch = thread_scratch(Slot::chunk_scratch, scratch_floats);
+    if (scratch == nullptr) return false;
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) body(context, chunk, scratch);
+    return true;
+  }
+  std::atomic<bool> failed{false};
+#pragma omp parallel num_threads(threads)
+  {
+    float* scratch = thread_scratch(Slot::chunk_scratch, scratch_floats);
+    if (scratch == nullptr) failed = true;
+#pragma omp barrier
+    if (!failed) {
+#pragma omp for schedule(dynamic, 1)
+      for (std::int64_t chunk = 0; chunk < chunks; ++chunk) body(context, chunk, scratch);
+    }
+  }
+  return !failed;
+}
+
+}  // namespace skelkern

@@ -1,0 +1,117 @@
+// A vector of floats of the level's width, by the compiler's vector extension: one source for all levels.
+// Everything is in an unnamed namespace, because a level file must not define weak symbols.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+#define SKELKERN_LANES 16
+#elif defined(__AVX2__)
+#define SKELKERN_LANES 8
+#else
+#define SKELKERN_LANES 4  // SSE2 and NEON
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define SKELKERN_INLINE inline __attribute__((always_inline))
+
+namespace {
+
+constexpr int kLanes = SKELKERN_LANES;
+typedef float Vec __attribute__((vector_size(4 * SKELKERN_LANES)));
+typedef std::int32_t IntVec __attribute__((vector_size(4 * SKELKERN_LANES)));
+
+SKELKERN_INLINE Vec load(const float* p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+SKELKERN_INLINE void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
+
+SKELKERN_INLINE Vec splat(float value) { return Vec{} + value; }
+
+// The first `count` lanes (0..kLanes) from p, the rest 0; never reads past p[count - 1].
+SKELKERN_INLINE Vec load_part(const float* p, int count) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+#else
+  Vec v{};
+  std::memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(float));
+  return v;
+#endif
+}
+
+SKELKERN_INLINE void store_part(float* p, Vec v, int count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
+#else
+  std::memcpy(p, &v, static_cast<std::size_t>(count) * sizeof(float));
+#endif
+}
+
+SKELKERN_INLINE float sum_lanes(Vec v) {
+  float partial[kLanes];
+  store(partial, v);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) partial[i] += partial[i + width];
+  return partial[0];
+}
+
+SKELKERN_INLINE IntVec lane_numbers() {
+  IntVec lanes;
+  for (int i = 0; i < kLanes; ++i) lanes[i] = i;
+  return lanes;
+}
+
+// v with the lanes from `count` on set to 0.
+SKELKERN_INLINE Vec first_lanes(Vec v, std::int64_t count) {
+  const int kept = count < kLanes ? static_cast<int>(count) : kLanes;
+  return (Vec)((IntVec)v & (lane_numbers() < (IntVec{} + kept)));
+}
+
+// Transposes a kLanes x kLanes block held in registers by swapping ever larger sub-blocks.
+SKELKERN_INLINE void transpose_lanes(Vec (&rows)[kLanes]) {
+  const IntVec lane = lane_numbers();
+#pragma GCC unroll 4
+  for (int width = 1; width < kLanes; width *= 2) {
+    const IntVec upper = (lane & width) != 0;
+    const IntVec low = upper ? lane - width + kLanes : lane;
+    const IntVec high = upper ? lane + kLanes : lane + width;
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      if (i & width) continue;
+      const Vec a = rows[i], b = rows[i + width];
+      rows[i] = __builtin_shuffle(a, b, low);
+      rows[i + width] = __builtin_shuffle(a, b, high);
+    }
+  }
+}
+
+// Rounds a leading dimension up to an odd multiple of 16 floats: whole vectors at every level, and no
+// power of two, which would map all rows to the same few cache sets.
+constexpr std::int64_t padded(std::int64_t floats) {
+  const std::int64_t blocks = (floats + 15) / 16;
+  return 16 * (blocks | 1);
+}
+
+constexpr std::int64_t round_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
+
+// source (rows, columns) with leading dimension source_ld -> target (columns, rows) with target_ld.
+inline void transpose(const float* source, std::int64_t source_ld, std::int64_t rows, std::int64_t columns,
+                      float* target, std::int64_t target_ld) {
+  for (std::int64_t i = 0; i < rows; i += kLanes)
+    for (std::int64_t j = 0; j < columns; j += kLanes) {
+      const int height = rows - i < kLanes ? static_cast<int>(rows - i) : kLanes;
+      const int width = columns - j < kLanes ? static_cast<int>(columns - j) : kLanes;
+      Vec block[kLanes] = {};
+      for (int r = 0; r < height; ++r) block[r] = load_part(source + (i + r) * source_ld + j, width);
+      transpose_lanes(block);
+      for (int c = 0; c < width; ++c) store_part(target + (j + c) * target_ld + i, block[c], height);
+    }
+}
+
+}  // namespace

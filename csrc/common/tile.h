@@ -1,0 +1,71 @@
+// Register tiles of a matrix product: the inner loop of every dense product in the library.
+#pragma once
+
+#include "common/simd.h"
+
+namespace {
+
+// Registers: ROWS x VECS accumulators, VECS of B and one broadcast of A; 32 vector registers with AVX-512, else 16.
+constexpr int kTileRows = kLanes == 16 ? 8 : 4;
+constexpr int kTileVecs = 3;
+
+// The operands of C (rows, columns) = [C +] A (rows, depth) B (depth, columns). A is read as scalars at any pair of strides,
+// so that a transposed A costs nothing; rows of B and C are contiguous.
+struct Product {
+  const float* a;
+  std::int64_t a_row, a_depth;  // strides of A in floats
+  const float* b;
+  std::int64_t b_row;
+  float* c;
+  std::int64_t c_row;
+  std::int64_t depth;
+  bool accumulate;  // add to C instead of overwriting it
+};
+
+// Indices are all compile-time constants: a dynamic one would keep the accumulators in memory.
+template <int ROWS, int VECS>
+SKELKERN_INLINE void product_tile(const Product& p, std::int64_t row, std::int64_t column) {
+  const float* a = p.a + row * p.a_row;
+  const float* b = p.b + column;
+  Vec sum[ROWS][VECS];
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < VECS; ++j)
+      sum[i][j] = p.accumulate ? load(p.c + (row + i) * p.c_row + column + j * kLanes) : Vec{};
+  for (std::int64_t k = 0; k < p.depth; ++k, a += p.a_depth, b += p.b_row) {
+    Vec line[VECS];
+#pragma GCC unroll 4
+    for (int j = 0; j < VECS; ++j) line[j] = load(b + j * kLanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; ++i) {
+      const Vec scalar = splat(a[i * p.a_row]);
+#pragma GCC unroll 4
+      for (int j = 0; j < VECS; ++j) sum[i][j] += scalar * line[j];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < VECS; ++j) store(p.c + (row + i) * p.c_row + column + j * kLanes, sum[i][j]);
+}
+
+template <int ROWS>
+SKELKERN_INLINE void product_rows(const Product& p, std::int64_t row, std::int64_t columns) {
+  std::int64_t column = 0;
+  for (; column + kTileVecs * kLanes <= columns; column += kTileVecs * kLanes)
+    product_tile<ROWS, kTileVecs>(p, row, column);
+  if (columns - column >= 2 * kLanes) product_tile<ROWS, 2>(p, row, column), column += 2 * kLanes;
+  if (columns - column >= kLanes) product_tile<ROWS, 1>(p, row, column);
+}
+
+// `columns` is a multiple of kLanes: callers pad rows of B and C.
+inline void product(const Product& p, std::int64_t rows, std::int64_t columns) {
+  std::int64_t row = 0;
+  for (; row + kTileRows <= rows; row += kTileRows) product_rows<kTileRows>(p, row, columns);
+  if (rows - row >= 4) product_rows<4>(p, row, columns), row += 4;
+  if (rows - row >= 2) product_rows<2>(p, row, columns), row += 2;
+  if (rows - row >= 1) product_rows<1>(p, row, columns);
+}
+
+}  // namespace

@@ -1,0 +1,14 @@
+"""Fast kernels for skeleton action recognition, as drop-in PyTorch functions."""
+
+import torch  # noqa: F401  first, so that the compiled module shares torch's OpenMP threads
+
+from skelkern.dispatch import explain, use
+from skelkern.ops.cross_correlation import cross_correlation_loss
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "cross_correlation_loss",
+    "explain",
+    "use",
+]

@@ -1,0 +1,152 @@
+"""Which implementation of an op runs: chosen per call from the tensors, never at import."""
+
+import inspect
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+NAMES = ("auto", "reference", "cpu", "triton", "cuda")
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One way to compute an op.
+
+    `why_not(*tensors)` returns the reasons why these tensors cannot run here; an empty tuple means that they can.
+    """
+
+    name: str
+    run: Callable[..., Any]
+    why_not: Callable[..., tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Op:
+    """A public function's implementations in order of preference; the last is the reference, which runs anything."""
+
+    name: str
+    implementations: tuple[Implementation, ...]
+
+    def choose(self, impl: str, *tensors: torch.Tensor | None) -> Callable[..., Any]:
+        """The function that computes this op on these tensors.
+
+        Raises:
+            ValueError: `impl` is no implementation's name, or the one it names cannot run on these tensors.
+        """
+        wanted = _default.impl if impl == "auto" else impl
+        if wanted == "auto":
+            for candidate in self.implementations:
+                if not candidate.why_not(*tensors):
+                    return candidate.run
+        for candidate in self.implementations:
+            if candidate.name == wanted:
+                reasons = candidate.why_not(*tensors)
+                if reasons:
+                    raise ValueError(f"{self.name}: impl={wanted!r} cannot run here: {'; '.join(reasons)}")
+                return candidate.run
+        _check_name(wanted)
+        available = ", ".join(repr(candidate.name) for candidate in self.implementations)
+        raise ValueError(f"{self.name}: expected impl to be 'auto' or one of {available}, found {wanted!r}")
+
+
+OPS: dict[str, Op] = {}
+
+
+def register_op(name: str, *implementations: Implementation) -> Op:
+    """Enters an op under its public function's name."""
+    OPS[name] = Op(name, implementations)
+    return OPS[name]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which implementation runs, and why each of the others does not (`reasons`, by name)."""
+
+    op: str
+    chosen: str
+    reasons: dict[str, tuple[str, ...]]
+
+    def __str__(self) -> str:
+        lines = [f"{self.op}: {self.chosen}"]
+        for name, reasons in self.reasons.items():
+            if name != self.chosen:
+                lines.append(f"  not {name}: {'; '.join(reasons)}")
+        return "\n".join(lines)
+
+
+def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanation:
+    """Which implementation `function(*args, **kwargs)` would run, and why each other would not."""
+    op = OPS.get(getattr(function, "__name__", ""))
+    if op is None:
+        raise ValueError(f"explain: expected a skelkern function ({', '.join(OPS)}), found {function!r}")
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    tensors = [value for value in bound.arguments.values() if isinstance(value, torch.Tensor)]
+    impl = bound.arguments.get("impl", "auto")
+    return explain_tensors(op, impl, *tensors)
+
+
+def explain_tensors(op: Op, impl: str, *tensors: torch.Tensor) -> Explanation:
+    """`explain` for an op and the tensors of a call."""
+    wanted = _default.impl if impl == "auto" else impl
+    reasons: dict[str, tuple[str, ...]] = {}
+    chosen = ""
+    for candidate in op.implementations:
+        found = candidate.why_not(*tensors)
+        if not found and wanted not in ("auto", candidate.name):
+            found = (f"{wanted!r} was asked for",)
+        if not found and chosen:
+            found = (f"{chosen!r} is preferred",)
+        if not found:
+            chosen = candidate.name
+        reasons[candidate.name] = found
+    return Explanation(op.name, chosen or "nothing", reasons)
+
+
+@contextmanager
+def use(impl: str) -> Iterator[None]:
+    """Sets what `impl="auto"` means in this thread; an explicit `impl` argument still wins."""
+    _check_name(impl)
+    previous, _default.impl = _default.impl, impl
+    try:
+        yield
+    finally:
+        _default.impl = previous
+
+
+def cpu_kernel_why_not(*tensors: torch.Tensor | None) -> tuple[str, ...]:
+    """Reasons against a CPU kernel that computes in float32 and converts half precision on load."""
+    reasons = []
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if tensor.device.type != "cpu":
+            reasons.append(f"a tensor is on {tensor.device.type}")
+        elif tensor.is_floating_point() and tensor.dtype not in KERNEL_DTYPES:
+            reasons.append(f"{tensor.dtype} is computed by the reference")
+    return tuple(dict.fromkeys(reasons))
+
+
+def runs_anything(*tensors: torch.Tensor | None) -> tuple[str, ...]:
+    """`why_not` of a reference."""
+    return ()
+
+
+KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def _check_name(impl: str) -> None:
+    if impl not in NAMES:
+        raise ValueError(f"impl: expected one of {', '.join(map(repr, NAMES))}, found {impl!r}")
+
+
+class _Default(threading.local):
+    impl = os.environ.get("SKELKERN_IMPL", "auto")
+
+
+_default = _Default()
+_check_name(_default.impl)

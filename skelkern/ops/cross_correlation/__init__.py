@@ -1,0 +1,130 @@
+"""Redundancy-reduction (Barlow Twins) loss without the D x D matrix."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skelkern import _cpu
+from skelkern.checks import check_number, check_same, check_shape, check_tensor
+from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.ops.cross_correlation import reference
+from skelkern.registration import float32, register, scaled_gradient
+
+
+def cross_correlation_loss(
+    z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float = 1e-5, *, impl: str = "auto"
+) -> Tensor:
+    """Cross-correlation loss of two batches of embeddings.
+
+    Each feature is standardised over the batch (biased variance); with C = z1ᵀ z2 / N the loss is
+    Σᵢ (1 − Cᵢᵢ)² + off_diagonal_weight · Σ_{i≠j} Cᵢⱼ². The kernel forms no D x D array when N < D and computes the
+    gradients together with the loss. Equal inputs on either side of a batch normalisation without affine part give
+    the same loss, so a projector needs none at its end.
+
+    Source: Zbontar et al., "Barlow Twins", ICML 2021, eq. 1 and 2; PSTL uses off_diagonal_weight = 2e-4.
+
+    Args:
+        z1: (N, D) embeddings, N ≥ 2.
+        z2: (N, D) embeddings of the same samples in another view.
+        off_diagonal_weight: λ ≥ 0, weight of the off-diagonal terms.
+        eps: added to the variance.
+        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+
+    Returns:
+        A float32 scalar (float64 for float64 inputs); NaN for an empty batch.
+
+    Raises:
+        TypeError: an argument is no floating-point tensor, or the dtypes differ.
+        ValueError: shapes or devices differ, or N is 1.
+    """
+    _check(z1, z2, off_diagonal_weight, eps)
+    if z1.shape[0] == 0:
+        return (z1.sum() + z2.sum()) * torch.nan
+    run = CROSS_CORRELATION.choose(impl, z1, z2)
+    return run(z1, z2, float(off_diagonal_weight), float(eps))
+
+
+def _check(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -> None:
+    sizes: dict[str, int] = {}
+    for name, z in (("z1", z1), ("z2", z2)):
+        check_tensor(name, z)
+        check_shape(name, z, "N D", sizes)
+    check_same("dtype", "z1", z1, z2=z2)
+    check_same("device", "z1", z1, z2=z2)
+    check_number("off_diagonal_weight", off_diagonal_weight, low=0)
+    check_number("eps", eps, low=0)
+    if sizes["N"] == 1:
+        raise ValueError("z1: expected at least 2 samples to standardise over, found 1")
+
+
+def _reference(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -> Tensor:
+    wide = torch.promote_types(z1.dtype, torch.float32)
+    with torch.autocast(z1.device.type, enabled=False):
+        return reference.cross_correlation_loss(z1.to(wide), z2.to(wide), off_diagonal_weight, eps)
+
+
+def _cpu_loss(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -> Tensor:
+    needs_gradient = torch.is_grad_enabled() and (z1.requires_grad or z2.requires_grad)
+    return cross_correlation_cpu(z1, z2, off_diagonal_weight, eps, needs_gradient)[0]
+
+
+def _run_cpu(
+    z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float, needs_gradient: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    n, d = z1.shape
+    x1, x2 = float32(z1), float32(z2)
+    size = (n, d) if needs_gradient else (0, 0)
+    gradient1, gradient2 = torch.empty(size), torch.empty(size)
+    addresses = (gradient1.data_ptr(), gradient2.data_ptr()) if needs_gradient else (0, 0)
+    loss = torch.zeros(())
+    if d > 0:
+        threads = torch.get_num_threads()
+        loss.fill_(
+            _cpu.cross_correlation(x1.data_ptr(), x2.data_ptr(), n, d, off_diagonal_weight, eps, *addresses, threads)
+        )
+    return loss, gradient1.to(z1.dtype), gradient2.to(z2.dtype)
+
+
+def _fake(
+    z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float, needs_gradient: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    size = z1.shape if needs_gradient else (0, 0)
+    loss = torch.empty((), dtype=torch.float32, device=z1.device)
+    return loss, z1.new_empty(size), z2.new_empty(size)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    if loss is None:
+        return (None,) * 5
+    gradient1, gradient2 = ctx.saved_tensors
+    wanted1, wanted2 = ctx.needs_input_grad[:2]
+    return (
+        scaled_gradient(gradient1, loss) if wanted1 else None,
+        scaled_gradient(gradient2, loss) if wanted2 else None,
+        None,
+        None,
+        None,
+    )
+
+
+cross_correlation_cpu = register(
+    "cross_correlation_cpu(Tensor z1, Tensor z2, float off_diagonal_weight, float eps, bool needs_gradient)"
+    " -> (Tensor, Tensor, Tensor)",
+    device="CPU",
+    run=_run_cpu,
+    fake=_fake,
+    backward=_backward,
+    save=_save,
+)
+
+CROSS_CORRELATION = register_op(
+    "cross_correlation_loss",
+    Implementation("cpu", _cpu_loss, cpu_kernel_why_not),
+    Implementation("reference", _reference, runs_anything),
+)

@@ -1,0 +1,17 @@
+import subprocess
+import sys
+
+from skelkern import info
+from skelkern.dispatch import OPS
+
+
+def test_report_names_every_op_and_one_openmp_runtime():
+    found = subprocess.run([sys.executable, "-m", "skelkern.info"], capture_output=True, text=True, check=True).stdout
+    for op in OPS:
+        assert f"{op}: cpu\n  not reference: 'cpu' is preferred" in found
+    assert "warning" not in found
+
+
+def test_second_openmp_runtime_is_reported(monkeypatch):
+    monkeypatch.setattr(info, "openmp_libraries", lambda: ["/a/libgomp.so.1", "/b/libiomp5.so"])
+    assert "more than one OpenMP runtime" in info.report()
