@@ -2,14 +2,29 @@
 
 def level() -> str: ...
 def compiler() -> str: ...
-def cross_correlation(
+def cross_correlation_forward(
     z1: int,
     z2: int,
     n: int,
     d: int,
     off_diagonal_weight: float,
     eps: float,
+    statistics: int,
+    products: int,
+    threads: int,
+) -> float: ...
+def cross_correlation_backward(
+    z1: int,
+    z2: int,
+    n: int,
+    d: int,
+    off_diagonal_weight: float,
+    statistics: int,
+    products: int,
+    loss_gradient: float,
     gradient1: int,
     gradient2: int,
     threads: int,
-) -> float: ...
+) -> None: ...
+def advise_huge_pages(data: int, bytes: int) -> None: ...
+def multiply_add(iterations: int, threads: int) -> float: ...

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from skelkern import _cpu
+
 LIBRARY = torch.library.Library("skelkern", "DEF")
 
 
@@ -45,11 +47,8 @@ def float32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to(torch.float32).contiguous()
 
 
-# Losses compute their gradients in the forward pass; what is left to do backward is a product with a scalar.
-scaled_gradient = register(
-    "scaled_gradient(Tensor gradient, Tensor scale) -> Tensor",
-    device="CompositeExplicitAutograd",
-    run=lambda gradient, scale: gradient * scale.to(gradient.dtype),
-    fake=lambda gradient, scale: torch.empty_like(gradient),
-    backward=not_twice_differentiable,
-)
+def empty_output(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Uninitialised CPU memory for a kernel's result, in huge pages where they fit: faults are paid per page."""
+    tensor = torch.empty(shape, dtype=dtype)
+    _cpu.advise_huge_pages(tensor.data_ptr(), tensor.nbytes)
+    return tensor

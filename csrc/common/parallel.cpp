@@ -1,16 +1,15 @@
 #include "common/parallel.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
 
+#include "common/pages.h"
+
 namespace skelkern {
 namespace {
-
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 struct Buffer {
   float* data = nullptr;
@@ -28,9 +27,7 @@ struct Buffer {
     bytes = (bytes + alignment - 1) / alignment * alignment;
     data = static_cast<float*>(std::aligned_alloc(alignment, bytes));
     if (data == nullptr) return nullptr;
-#if defined(MADV_HUGEPAGE)
-    if (alignment == kHugePage) madvise(data, bytes, MADV_HUGEPAGE);
-#endif
+    advise_huge_pages(data, bytes);
     floats = bytes / sizeof(float);
     return data;
   }

@@ -1,5 +1,5 @@
-// Embeddings are kept feature-major, (d, n): every product then reads its operands as they lie, and batch
-// statistics, gradients and the backward of the standardisation are loops over one contiguous row.
+// Work is cut into chunks of a few features of all samples, which stay in the first caches: batch statistics and
+// gradients are vertical sums in them, and every product has such a chunk as its right operand.
 #include "cross_correlation/cross_correlation.h"
 
 #include <algorithm>
@@ -13,222 +13,312 @@ namespace skelkern {
 namespace SKELKERN_LEVEL {
 namespace {
 
-constexpr std::int64_t kFeatures = 64;        // features of one chunk: a chunk of both inputs stays in L2
-constexpr std::int64_t kRowsOfProduct = 64;   // rows of a Gram or correlation matrix computed by one chunk
-constexpr std::int64_t kDepth = 512;          // features multiplied before the next panel: a panel stays in L2
-constexpr std::int64_t kGroupDepth = 2048;    // features of one partial sum, merged in order
+constexpr std::int64_t kFeatures = 48;            // features of a chunk: whole register tiles at every level
+constexpr std::int64_t kPanelFloats = 96 * 1024;  // a panel of transposed features stays in L2
+constexpr std::int64_t kRows = 16;                // rows of a symmetric product that share their first column
+constexpr std::int64_t kRowsOfTask = 64;          // rows of a product merged or computed by one task
 
-// All arrays of one call; every pointer is into the workspace. Leading dimensions are padded with zeros.
-struct Arrays {
-  std::int64_t ld;      // leading dimension of (d, n) and (n, n) arrays
-  std::int64_t ld_d;    // leading dimension of (d, d) and (n, d) arrays
-  bool gram;            // n < d: products of samples instead of features
-  std::int64_t groups;  // partial Gram sums
-  float* z[2];          // (d, ld) standardised embeddings
-  float* inverse_std[2];  // (d)
-  float* diagonal;      // (d) C_ii
-  double* squares;      // one partial sum of squares of C per panel of kRowsOfProduct features; unused with gram
-  float* product[2];    // gram: (groups, n, ld) partial z z^T; else [0]: (d, ld_d) C, [1]: (n, ld_d) z2 row-major
+std::int64_t tasks(std::int64_t size, std::int64_t step) { return (size + step - 1) / step; }
+
+// The arrays of `saved` by name; `side` is 0 for z1, 1 for z2.
+struct Statistics {
+  float *mean[2], *inverse_std[2], *diagonal;  // (d) each
+
+  Statistics(const CrossCorrelationSaved& saved, std::int64_t d)
+      : mean{saved.statistics, saved.statistics + d},
+        inverse_std{saved.statistics + 2 * d, saved.statistics + 3 * d},
+        diagonal(saved.statistics + 4 * d) {}
 };
 
-std::int64_t panels(std::int64_t rows) { return (rows + kRowsOfProduct - 1) / kRowsOfProduct; }
+// Features [first, first + columns) of all samples, columns <= kFeatures.
+struct Chunk {
+  std::int64_t first, columns;
 
-std::int64_t array_floats(const CrossCorrelationProblem& p, Arrays& a) {
-  a.gram = p.n < p.d;
-  a.ld = padded(p.n);
-  a.ld_d = padded(p.d);
-  a.groups = (p.d + kGroupDepth - 1) / kGroupDepth;
-  const std::int64_t products = a.gram ? 2 * a.groups * p.n * a.ld : (p.d + p.n) * a.ld_d;
-  return 2 * p.d * a.ld + products + 2 * panels(p.d) + 3 * p.d;
+  Chunk(std::int64_t index, std::int64_t d)
+      : first(index * kFeatures), columns(std::min(kFeatures, d - index * kFeatures)) {}
+
+  int lanes(std::int64_t column) const { return static_cast<int>(std::min<std::int64_t>(kLanes, columns - column)); }
+};
+
+bool use_gram(const CrossCorrelationInputs& in) { return in.n < in.d; }
+
+// Copies a chunk of z (n, d) into target (n, ld), centred and scaled by known statistics; columns are padded with zeros.
+void standardise(const CrossCorrelationInputs& in, const Statistics& statistics, int side, Chunk chunk, float* target,
+                 std::int64_t ld) {
+  for (std::int64_t column = 0; column < chunk.columns; column += kLanes) {
+    const int lanes = chunk.lanes(column);
+    const std::int64_t feature = chunk.first + column;
+    const Vec mean = load_part(statistics.mean[side] + feature, lanes);
+    const Vec inverse_std = load_part(statistics.inverse_std[side] + feature, lanes);
+    for (std::int64_t row = 0; row < in.n; ++row)
+      store(target + row * ld + column, (load_part(in.z[side] + row * in.d + feature, lanes) - mean) * inverse_std);
+  }
 }
 
-bool allocate(const CrossCorrelationProblem& p, Arrays& a) {
-  float* next = thread_scratch(Slot::workspace, static_cast<std::size_t>(array_floats(p, a)));
-  if (next == nullptr) return false;
-  const auto take = [&next](std::int64_t floats) { return std::exchange(next, next + floats); };
-  for (int side = 0; side < 2; ++side) a.z[side] = take(p.d * a.ld);
-  a.product[0] = take(a.gram ? a.groups * p.n * a.ld : p.d * a.ld_d);
-  a.product[1] = take(a.gram ? a.groups * p.n * a.ld : p.n * a.ld_d);
-  a.squares = reinterpret_cast<double*>(take(2 * panels(p.d)));
-  for (int side = 0; side < 2; ++side) a.inverse_std[side] = take(p.d);
-  a.diagonal = take(p.d);
+// Copies a chunk of z (n, d) into target (n, ld), standardised; columns are padded with zeros.
+void measure_and_standardise(const CrossCorrelationInputs& in, const Statistics& statistics, int side, Chunk chunk,
+                             float* target, std::int64_t ld) {
+  for (std::int64_t row = 0; row < in.n; ++row)
+    for (std::int64_t column = 0; column < chunk.columns; column += kLanes)
+      store(target + row * ld + column,
+            load_part(in.z[side] + row * in.d + chunk.first + column, chunk.lanes(column)));
+  const Vec inverse_n = splat(1.0f / static_cast<float>(in.n));
+  for (std::int64_t column = 0; column < chunk.columns; column += kLanes) {
+    float* top = target + column;
+    Vec sum{}, squares{}, inverse_std;
+    for (std::int64_t row = 0; row < in.n; ++row) sum += load(top + row * ld);
+    const Vec mean = sum * inverse_n;
+    for (std::int64_t row = 0; row < in.n; ++row) {
+      const Vec centred = load(top + row * ld) - mean;
+      squares += centred * centred;
+      store(top + row * ld, centred);
+    }
+    for (int lane = 0; lane < kLanes; ++lane) inverse_std[lane] = 1.0f / std::sqrt(squares[lane] * inverse_n[0] + in.eps);
+    for (std::int64_t row = 0; row < in.n; ++row) store(top + row * ld, load(top + row * ld) * inverse_std);
+    store_part(statistics.mean[side] + chunk.first + column, mean, chunk.lanes(column));
+    store_part(statistics.inverse_std[side] + chunk.first + column, inverse_std, chunk.lanes(column));
+  }
+}
+
+// Standardises a chunk of both sides into targets (n, ld) and measures C_ii.
+void measure_pair(const CrossCorrelationInputs& in, const Statistics& statistics, Chunk chunk, float* const targets[2],
+                  std::int64_t ld) {
+  for (int side = 0; side < 2; ++side) measure_and_standardise(in, statistics, side, chunk, targets[side], ld);
+  const float inverse_n = 1.0f / static_cast<float>(in.n);
+  for (std::int64_t column = 0; column < chunk.columns; column += kLanes) {
+    Vec sum{};
+    for (std::int64_t row = 0; row < in.n; ++row)
+      sum += load(targets[0] + row * ld + column) * load(targets[1] + row * ld + column);
+    store_part(statistics.diagonal + chunk.first + column, sum * inverse_n, chunk.lanes(column));
+  }
+}
+
+double dot(const float* a, const float* b, std::int64_t n) {
+  Vec sum{};
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sum += load(a + i) * load(b + i);
+  const int rest = static_cast<int>(n - i);
+  return sum_lanes(sum + load_part(a + i, rest) * load_part(b + i, rest));
+}
+
+// Partial Gram matrices: features are cut into groups, and each group's sum of outer products stands on its own.
+struct GramPlan {
+  std::int64_t ld;              // leading dimension of (*, n) arrays
+  std::int64_t group_features;  // a multiple of kFeatures; at least n, so that partial sums stay smaller than the inputs
+  std::int64_t groups;
+  std::int64_t panel_features;  // a multiple of kFeatures
+
+  explicit GramPlan(const CrossCorrelationInputs& in)
+      : ld(padded(in.n)),
+        group_features(round_up(std::max<std::int64_t>(in.n, 10 * kFeatures), kFeatures)),
+        groups(tasks(in.d, group_features)),
+        panel_features(std::clamp(kPanelFloats / ld / kFeatures * kFeatures, kFeatures, group_features)) {}
+
+  std::int64_t matrix() const { return ld * ld; }
+  std::int64_t scratch_floats(std::int64_t n) const { return 2 * n * kFeatures + 2 * panel_features * ld; }
+};
+
+// The upper triangle, in blocks of kRows, of gram (n, ld) = [gram +] panel^T panel; panel (features, ld).
+void add_outer_products(const float* panel, std::int64_t features, std::int64_t n, std::int64_t ld, bool accumulate,
+                        float* gram) {
+  for (std::int64_t row = 0; row < n; row += kRows) {
+    const Product rows{panel + row, 1, ld, panel + row, ld, gram + row * ld + row, ld, features, accumulate};
+    product(rows, std::min(kRows, n - row), round_up(n - row, kLanes));
+  }
+}
+
+// Upper triangles of both sides' Gram matrices of one group, into partial (2, n, ld).
+void gram_of_group(const CrossCorrelationInputs& in, const Statistics& statistics, const GramPlan& plan,
+                   std::int64_t group, float* scratch, float* partial) {
+  float* rows[2] = {scratch, scratch + in.n * kFeatures};  // (n, kFeatures) standardised
+  float* panels[2] = {rows[1] + in.n * kFeatures, rows[1] + in.n * kFeatures + plan.panel_features * plan.ld};
+  for (std::int64_t f = 0; f < 2 * plan.panel_features; ++f)
+    std::fill(panels[0] + f * plan.ld + in.n, panels[0] + (f + 1) * plan.ld, 0.0f);
+  const std::int64_t start = group * plan.group_features, end = std::min(in.d, start + plan.group_features);
+  for (std::int64_t first = start; first < end; first += plan.panel_features) {
+    const std::int64_t features = std::min(plan.panel_features, end - first);
+    for (std::int64_t f = 0; f < features; f += kFeatures) {
+      const Chunk chunk((first + f) / kFeatures, in.d);
+      measure_pair(in, statistics, chunk, rows, kFeatures);
+      for (int side = 0; side < 2; ++side)
+        transpose(rows[side], kFeatures, in.n, chunk.columns, panels[side] + f * plan.ld, plan.ld);
+    }
+    for (int side = 0; side < 2; ++side)
+      add_outer_products(panels[side], features, in.n, plan.ld, first > start, partial + side * plan.matrix());
+  }
+}
+
+// Adds the groups' partial sums in order for rows [first, last) and writes them, mirrored too, to gram (n, n).
+void merge_groups(const float* partial, const GramPlan& plan, std::int64_t n, std::int64_t first, std::int64_t last,
+                  float* sum, float* gram) {
+  for (std::int64_t row = first; row < last; ++row) {
+    const std::int64_t start = row / kRows * kRows;
+    for (std::int64_t column = start; column < n; column += kLanes) {
+      Vec total = load(partial + row * plan.ld + column);
+      for (std::int64_t group = 1; group < plan.groups; ++group)
+        total += load(partial + 2 * group * plan.matrix() + row * plan.ld + column);
+      store(sum + (row - first) * plan.ld + column, total);
+    }
+    std::copy(sum + (row - first) * plan.ld + start, sum + (row - first) * plan.ld + n, gram + row * n + start);
+  }
+  for (std::int64_t row = first; row < last; row += kRows) {
+    const std::int64_t rows = std::min(kRows, last - row), right = row + rows;
+    if (right < n)
+      transpose(sum + (row - first) * plan.ld + right, plan.ld, rows, n - right, gram + right * n + row, n);
+  }
+}
+
+// Fills statistics and products (2, n, n).
+bool gram_products(const CrossCorrelationInputs& in, const CrossCorrelationSaved& saved) {
+  const Statistics statistics(saved, in.d);
+  const GramPlan plan(in);
+  float* partial = thread_scratch(Slot::workspace, static_cast<std::size_t>(2 * plan.groups * plan.matrix()));
+  if (partial == nullptr) return false;
+  const std::int64_t row_tasks = tasks(in.n, kRowsOfTask);
+  return parallel_chunks(plan.groups, in.threads, static_cast<std::size_t>(plan.scratch_floats(in.n)),
+                         [&](std::int64_t group, float* scratch) {
+                           gram_of_group(in, statistics, plan, group, scratch, partial + 2 * group * plan.matrix());
+                         }) &&
+         parallel_chunks(2 * row_tasks, in.threads, static_cast<std::size_t>(kRowsOfTask * plan.ld),
+                         [&](std::int64_t task, float* scratch) {
+                           const std::int64_t side = task / row_tasks, first = task % row_tasks * kRowsOfTask;
+                           merge_groups(partial + side * plan.matrix(), plan, in.n, first,
+                                        std::min(in.n, first + kRowsOfTask), scratch,
+                                        saved.products + side * in.n * in.n);
+                         });
+}
+
+// Fills statistics and products (d, d).
+bool feature_products(const CrossCorrelationInputs& in, const CrossCorrelationSaved& saved) {
+  const Statistics statistics(saved, in.d);
+  const std::int64_t ld = padded(in.d);
+  float* z1 = thread_scratch(Slot::workspace, static_cast<std::size_t>(2 * in.n * ld));
+  if (z1 == nullptr) return false;
+  float* const z2 = z1 + in.n * ld;
+  return parallel_chunks(tasks(in.d, kFeatures), in.threads, 0,
+                         [&](std::int64_t index, float*) {
+                           const Chunk chunk(index, in.d);
+                           float* const targets[2] = {z1 + chunk.first, z2 + chunk.first};
+                           measure_pair(in, statistics, chunk, targets, ld);
+                         }) &&
+         parallel_chunks(tasks(in.d, kRowsOfTask), in.threads, static_cast<std::size_t>(kRowsOfTask * ld),
+                         [&](std::int64_t task, float* rows) {
+                           const std::int64_t first = task * kRowsOfTask, count = std::min(kRowsOfTask, in.d - first);
+                           product({z1 + first, 1, ld, z2, ld, rows, ld, in.n, false}, count, round_up(in.d, kLanes));
+                           for (std::int64_t row = 0; row < count; ++row)
+                             std::copy_n(rows + row * ld, in.d, saved.products + (first + row) * in.d);
+                         });
+}
+
+// Summed in double: the sum of squares of C grows with d * d / n, its interesting part does not.
+double total_loss(const CrossCorrelationInputs& in, const CrossCorrelationSaved& saved) {
+  const Statistics statistics(saved, in.d);
+  double on_diagonal = 0.0, diagonal_squares = 0.0, squares = 0.0;
+  for (std::int64_t f = 0; f < in.d; ++f) {
+    const double c = statistics.diagonal[f];
+    on_diagonal += (1.0 - c) * (1.0 - c);
+    diagonal_squares += c * c;
+  }
+  const std::int64_t size = use_gram(in) ? in.n : in.d;
+  const float* other = saved.products + (use_gram(in) ? size * size : 0);
+  for (std::int64_t row = 0; row < size; ++row)
+    squares += dot(saved.products + row * size, other + row * size, size);
+  const double n = static_cast<double>(in.n);
+  return on_diagonal + in.off_diagonal_weight * (squares / n / n - diagonal_squares);
+}
+
+bool forward(const CrossCorrelationInputs& in, const CrossCorrelationSaved& saved, double* loss) {
+  if (!(use_gram(in) ? gram_products(in, saved) : feature_products(in, saved))) return false;
+  *loss = total_loss(in, saved);
   return true;
 }
 
-// Standardises one feature in place: row (n), zeros up to ld. Returns 1 / standard deviation.
-float standardise_row(float* row, std::int64_t n, std::int64_t ld, float eps) {
-  Vec sum{};
-  for (std::int64_t i = 0; i < n; i += kLanes) sum += first_lanes(load(row + i), n - i);
-  const float mean = sum_lanes(sum) / static_cast<float>(n);
-  Vec squares{};
-  for (std::int64_t i = 0; i < n; i += kLanes) {
-    const Vec centred = first_lanes(load(row + i) - mean, n - i);
-    squares += centred * centred;
-    store(row + i, centred);
-  }
-  const float inverse_std = 1.0f / std::sqrt(sum_lanes(squares) / static_cast<float>(n) + eps);
-  for (std::int64_t i = 0; i < n; i += kLanes) store(row + i, load(row + i) * inverse_std);
-  std::fill(row + round_up(n, kLanes), row + ld, 0.0f);
-  return inverse_std;
-}
-
-float dot(const float* a, const float* b, std::int64_t n) {
-  Vec sum{};
-  for (std::int64_t i = 0; i < n; i += kLanes) sum += load(a + i) * load(b + i);
-  return sum_lanes(sum);
-}
-
-// Fills z, inverse_std and diagonal for features [first, last).
-void standardise(const CrossCorrelationProblem& p, const Arrays& a, std::int64_t first, std::int64_t last) {
-  const float* sources[2] = {p.z1, p.z2};
-  for (int side = 0; side < 2; ++side) {
-    transpose(sources[side] + first, p.d, p.n, last - first, a.z[side] + first * a.ld, a.ld);
-    for (std::int64_t f = first; f < last; ++f)
-      a.inverse_std[side][f] = standardise_row(a.z[side] + f * a.ld, p.n, a.ld, p.eps);
-  }
-  for (std::int64_t f = first; f < last; ++f)
-    a.diagonal[f] = dot(a.z[0] + f * a.ld, a.z[1] + f * a.ld, a.ld) / static_cast<float>(p.n);
-}
-
-// Rows [first, last) of the partial Gram matrix of one group, from column `first` on: the rest is its mirror image.
-void gram_rows(const CrossCorrelationProblem& p, const Arrays& a, int side, std::int64_t group, std::int64_t first,
-               std::int64_t last) {
-  float* c = a.product[side] + (group * p.n + first) * a.ld + first;
-  const std::int64_t end = std::min(p.d, (group + 1) * kGroupDepth);
-  for (std::int64_t f = group * kGroupDepth; f < end; f += kDepth) {
-    const float* panel = a.z[side] + f * a.ld + first;
-    const Product product_of_panel{panel, 1,    a.ld, panel, a.ld, c, a.ld, std::min(kDepth, end - f),
-                                   f > group * kGroupDepth};
-    product(product_of_panel, last - first, round_up(p.n - first, kLanes));
+// Takes the gradient by the standardised chunk, `squares` (n, kFeatures) of the unscaled sum of squares plus the diagonal's
+// part, back through the standardisation into gradient (n, d). own, other (n, ld): the chunk of this and the other side.
+// The mean over the batch that the standardisation takes off a gradient is 0 here, because every term is a combination of
+// centred columns.
+void finish(const CrossCorrelationInputs& in, const Statistics& statistics, int side, Chunk chunk, float loss_gradient,
+            const float* squares, const float* own, const float* other, std::int64_t ld, float* gradient) {
+  const float n = static_cast<float>(in.n), weight = in.off_diagonal_weight, scale = 2.0f * weight / n / n;
+  for (std::int64_t column = 0; column < chunk.columns; column += kLanes) {
+    const int lanes = chunk.lanes(column);
+    const std::int64_t feature = chunk.first + column;
+    const Vec c = load_part(statistics.diagonal + feature, lanes);
+    const Vec outer = load_part(statistics.inverse_std[side] + feature, lanes) * loss_gradient;
+    const Vec diagonal = (-2.0f / n) * ((1.0f - c) + weight * c);
+    Vec projection{};
+    for (std::int64_t row = 0; row < in.n; ++row)
+      projection += load(squares + row * kFeatures + column) * load(own + row * ld + column);
+    const Vec of_squares = outer * scale, of_other = outer * diagonal;
+    const Vec of_own = outer * (projection * (scale / n) + diagonal * c);
+    for (std::int64_t row = 0; row < in.n; ++row)
+      store_part(gradient + row * in.d + feature,
+                 load(squares + row * kFeatures + column) * of_squares + load(other + row * ld + column) * of_other -
+                     load(own + row * ld + column) * of_own,
+                 lanes);
   }
 }
 
-// Adds the groups' partial sums in order into group 0 and mirrors its upper triangle.
-void merge_groups(const CrossCorrelationProblem& p, const Arrays& a, float* gram) {
-  for (std::int64_t row = 0; row < p.n; ++row) {
-    const std::int64_t start = row / kRowsOfProduct * kRowsOfProduct;
-    for (std::int64_t group = 1; group < a.groups; ++group)
-      for (std::int64_t j = start; j < p.n; ++j) gram[row * a.ld + j] += gram[(group * p.n + row) * a.ld + j];
-  }
-  for (std::int64_t row = 0; row < p.n; row += kRowsOfProduct) {
-    const std::int64_t rows = std::min(kRowsOfProduct, p.n - row), right = row + rows;
-    if (right < p.n)
-      transpose(gram + row * a.ld + right, a.ld, rows, p.n - right, gram + right * a.ld + row, a.ld);
-  }
-  for (std::int64_t row = 0; row < p.n; ++row) std::fill(gram + row * a.ld + p.n, gram + (row + 1) * a.ld, 0.0f);
-}
-
-// Both Gram matrices, whole, into group 0 of product[0] and product[1].
-bool gram_products(const CrossCorrelationProblem& p, const Arrays& a) {
-  const std::int64_t count = panels(p.n);
-  const bool multiplied = parallel_chunks(2 * a.groups * count, p.threads, 0, [&](std::int64_t chunk, float*) {
-    const std::int64_t first = chunk % count * kRowsOfProduct, group = chunk / count % a.groups;
-    const int side = static_cast<int>(chunk / count / a.groups);
-    gram_rows(p, a, side, group, first, std::min(p.n, first + kRowsOfProduct));
-  });
-  return multiplied && parallel_chunks(2, p.threads, 0, [&](std::int64_t side, float*) {
-    merge_groups(p, a, a.product[side]);
-  });
-}
-
-// n C = z1 z2^T into product[0], scaled to the gradient of the sum of squares; the sum itself into squares.
-bool feature_products(const CrossCorrelationProblem& p, const Arrays& a) {
-  for (std::int64_t i = 0; i < p.n; ++i) std::fill_n(a.product[1] + i * a.ld_d, a.ld_d, 0.0f);
-  transpose(a.z[1], a.ld, p.d, p.n, a.product[1], a.ld_d);
-  const double inverse_n = 1.0 / static_cast<double>(p.n);
-  const float scale = static_cast<float>(2.0 * p.off_diagonal_weight * inverse_n * inverse_n);
-  return parallel_chunks(panels(p.d), p.threads, 0, [&](std::int64_t panel, float*) {
-    const std::int64_t first = panel * kRowsOfProduct, last = std::min(p.d, first + kRowsOfProduct);
-    float* c = a.product[0] + first * a.ld_d;
-    product({a.z[0] + first * a.ld, a.ld, 1, a.product[1], a.ld_d, c, a.ld_d, p.n, false}, last - first, a.ld_d);
-    a.squares[panel] = 0.0;
-    for (std::int64_t f = first; f < last; ++f, c += a.ld_d) {
-      a.squares[panel] += dot(c, c, a.ld_d) * inverse_n * inverse_n;
-      for (std::int64_t j = 0; j < a.ld_d; j += kLanes) store(c + j, load(c + j) * scale);
+bool gram_gradients(const CrossCorrelationInputs& in, const CrossCorrelationSaved& saved, float loss_gradient,
+                    float* const gradients[2]) {
+  const Statistics statistics(saved, in.d);
+  const std::int64_t size = in.n * kFeatures;
+  return parallel_chunks(tasks(in.d, kFeatures), in.threads, static_cast<std::size_t>(3 * size),
+                         [&](std::int64_t index, float* scratch) {
+    const Chunk chunk(index, in.d);
+    float* z[2] = {scratch, scratch + size};
+    float* squares = scratch + 2 * size;
+    for (int side = 0; side < 2; ++side) standardise(in, statistics, side, chunk, z[side], kFeatures);
+    for (int side = 0; side < 2; ++side) {
+      if (gradients[side] == nullptr) continue;
+      const float* gram = saved.products + (1 - side) * in.n * in.n;
+      product({gram, in.n, 1, z[side], kFeatures, squares, kFeatures, in.n, false}, in.n,
+              round_up(chunk.columns, kLanes));
+      finish(in, statistics, side, chunk, loss_gradient, squares, z[side], z[1 - side], kFeatures, gradients[side]);
     }
   });
 }
 
-// Summed in double: the sum of squares of C grows with d * d / n, its interesting part does not.
-double sum_of_squares(const CrossCorrelationProblem& p, const Arrays& a) {
-  double sum = 0.0;
-  if (!a.gram) {
-    for (std::int64_t panel = 0; panel < panels(p.d); ++panel) sum += a.squares[panel];
-    return sum;
-  }
-  for (std::int64_t row = 0; row < p.n; ++row) sum += dot(a.product[0] + row * a.ld, a.product[1] + row * a.ld, a.ld);
-  return sum / static_cast<double>(p.n) / static_cast<double>(p.n);
+bool feature_gradients(const CrossCorrelationInputs& in, const CrossCorrelationSaved& saved, float loss_gradient,
+                       float* const gradients[2]) {
+  const Statistics statistics(saved, in.d);
+  const std::int64_t ld = padded(in.d);
+  float* workspace = thread_scratch(Slot::workspace, static_cast<std::size_t>(2 * (in.n + in.d) * ld));
+  if (workspace == nullptr) return false;
+  float* const z[2] = {workspace, workspace + in.n * ld};                                        // (n, ld)
+  float* const by_other[2] = {workspace + 2 * in.n * ld, workspace + (2 * in.n + in.d) * ld};  // (d, ld): C^T, C
+  std::fill(by_other[0], by_other[0] + 2 * in.d * ld, 0.0f);
+  transpose(saved.products, in.d, in.d, in.d, by_other[0], ld);
+  for (std::int64_t row = 0; row < in.d; ++row)
+    std::copy_n(saved.products + row * in.d, in.d, by_other[1] + row * ld);
+  const std::int64_t chunks = tasks(in.d, kFeatures);
+  const auto each_chunk = [&](std::size_t scratch_floats, const auto& body) {
+    return parallel_chunks(2 * chunks, in.threads, scratch_floats, [&](std::int64_t task, float* scratch) {
+      body(static_cast<int>(task / chunks), Chunk(task % chunks, in.d), scratch);
+    });
+  };
+  return each_chunk(0, [&](int side, Chunk chunk, float*) {
+           standardise(in, statistics, side, chunk, z[side] + chunk.first, ld);
+         }) &&
+         each_chunk(static_cast<std::size_t>(in.n * kFeatures), [&](int side, Chunk chunk, float* squares) {
+           if (gradients[side] == nullptr) return;
+           const float* own = z[side] + chunk.first;
+           const float* other = z[1 - side] + chunk.first;
+           product({z[1 - side], ld, 1, by_other[side] + chunk.first, ld, squares, kFeatures, in.d, false}, in.n,
+                   round_up(chunk.columns, kLanes));
+           finish(in, statistics, side, chunk, loss_gradient, squares, own, other, ld, gradients[side]);
+         });
 }
 
-double total_loss(const CrossCorrelationProblem& p, const Arrays& a) {
-  double on_diagonal = 0.0, diagonal_squares = 0.0;
-  for (std::int64_t f = 0; f < p.d; ++f) {
-    const double c = a.diagonal[f];
-    on_diagonal += (1.0 - c) * (1.0 - c);
-    diagonal_squares += c * c;
-  }
-  return on_diagonal + p.off_diagonal_weight * (sum_of_squares(p, a) - diagonal_squares);
-}
-
-// gradient (last - first, ld): gradient of the sum of squares by the standardised features of one side.
-void squares_gradient(const CrossCorrelationProblem& p, const Arrays& a, int side, std::int64_t first,
-                      std::int64_t last, float* gradient) {
-  const float* own = a.z[side] + first * a.ld;
-  const float* other = a.z[1 - side];
-  if (a.gram)
-    return product({own, a.ld, 1, a.product[1 - side], a.ld, gradient, a.ld, p.n, false}, last - first, a.ld);
-  const std::int64_t row = side == 0 ? a.ld_d : 1, depth = side == 0 ? 1 : a.ld_d;
-  product({a.product[0] + first * row, row, depth, other, a.ld, gradient, a.ld, p.d, false}, last - first, a.ld);
-}
-
-// Adds the diagonal's gradient to `gradient` (ld) and takes it back through the standardisation of feature f, in place.
-void finish_row(const CrossCorrelationProblem& p, const Arrays& a, int side, std::int64_t f, float* gradient) {
-  const float inverse_n = 1.0f / static_cast<float>(p.n), c = a.diagonal[f], weight = p.off_diagonal_weight;
-  const float scale = a.gram ? 2.0f * weight * inverse_n * inverse_n : 1.0f;
-  const float diagonal = -2.0f * inverse_n * ((1.0f - c) + weight * c);
-  const float* own = a.z[side] + f * a.ld;
-  const float* other = a.z[1 - side] + f * a.ld;
-  Vec sum{}, projection{};
-  for (std::int64_t i = 0; i < p.n; i += kLanes) {
-    const Vec g = load(gradient + i) * scale + load(other + i) * diagonal;
-    store(gradient + i, g);
-    sum += g;  // the padding is 0 in gradient and other
-    projection += g * load(own + i);
-  }
-  const float mean = sum_lanes(sum) * inverse_n, along_own = sum_lanes(projection) * inverse_n;
-  const float inverse_std = a.inverse_std[side][f];
-  for (std::int64_t i = 0; i < p.n; i += kLanes)
-    store(gradient + i, (load(gradient + i) - mean - load(own + i) * along_own) * inverse_std);
-}
-
-bool gradients(const CrossCorrelationProblem& p, const Arrays& a) {
-  float* targets[2] = {p.gradient1, p.gradient2};
-  const std::int64_t chunks = (p.d + kFeatures - 1) / kFeatures;
-  return parallel_chunks(2 * chunks, p.threads, kFeatures * a.ld, [&](std::int64_t chunk, float* gradient) {
-    const int side = static_cast<int>(chunk / chunks);
-    const std::int64_t first = chunk % chunks * kFeatures, last = std::min(p.d, first + kFeatures);
-    squares_gradient(p, a, side, first, last, gradient);
-    for (std::int64_t f = first; f < last; ++f) finish_row(p, a, side, f, gradient + (f - first) * a.ld);
-    transpose(gradient, a.ld, last - first, p.n, targets[side] + first, p.d);
-  });
-}
-
-bool run(const CrossCorrelationProblem& p) {
-  Arrays a{};
-  if (!allocate(p, a)) return false;
-  const std::int64_t chunks = (p.d + kFeatures - 1) / kFeatures;
-  const bool multiplied = parallel_chunks(chunks, p.threads, 0, [&](std::int64_t chunk, float*) {
-    standardise(p, a, chunk * kFeatures, std::min(p.d, (chunk + 1) * kFeatures));
-  }) && (a.gram ? gram_products(p, a) : feature_products(p, a));
-  if (!multiplied) return false;
-  *p.loss = total_loss(p, a);
-  return p.gradient1 == nullptr || gradients(p, a);
+bool backward(const CrossCorrelationInputs& in, const CrossCorrelationSaved& saved, float loss_gradient,
+              float* const gradients[2]) {
+  return (use_gram(in) ? gram_gradients : feature_gradients)(in, saved, loss_gradient, gradients);
 }
 
 }  // namespace
 
 extern const CrossCorrelation cross_correlation;
-const CrossCorrelation cross_correlation{run};
+const CrossCorrelation cross_correlation{forward, backward};
 
 }  // namespace SKELKERN_LEVEL
 }  // namespace skelkern

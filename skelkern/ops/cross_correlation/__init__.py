@@ -9,7 +9,7 @@ from skelkern import _cpu
 from skelkern.checks import check_number, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.ops.cross_correlation import reference
-from skelkern.registration import float32, register, scaled_gradient
+from skelkern.registration import empty_output, float32, not_twice_differentiable, register
 
 
 def cross_correlation_loss(
@@ -18,9 +18,9 @@ def cross_correlation_loss(
     """Cross-correlation loss of two batches of embeddings.
 
     Each feature is standardised over the batch (biased variance); with C = z1ᵀ z2 / N the loss is
-    Σᵢ (1 − Cᵢᵢ)² + off_diagonal_weight · Σ_{i≠j} Cᵢⱼ². The kernel forms no D x D array when N < D and computes the
-    gradients together with the loss. Equal inputs on either side of a batch normalisation without affine part give
-    the same loss, so a projector needs none at its end.
+    Σᵢ (1 − Cᵢᵢ)² + off_diagonal_weight · Σ_{i≠j} Cᵢⱼ². The kernel forms no D x D array when N < D: it keeps two N x N
+    products and five numbers per feature for backward. Equal inputs on either side of a batch normalisation without
+    affine part give the same loss, so a projector needs none at its end.
 
     Source: Zbontar et al., "Barlow Twins", ICML 2021, eq. 1 and 2; PSTL uses off_diagonal_weight = 2e-4.
 
@@ -65,62 +65,88 @@ def _reference(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -
 
 
 def _cpu_loss(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -> Tensor:
-    needs_gradient = torch.is_grad_enabled() and (z1.requires_grad or z2.requires_grad)
-    return cross_correlation_cpu(z1, z2, off_diagonal_weight, eps, needs_gradient)[0]
+    return cross_correlation_cpu(z1, z2, off_diagonal_weight, eps)[0]
 
 
-def _run_cpu(
-    z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float, needs_gradient: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def _run_forward(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     n, d = z1.shape
     x1, x2 = float32(z1), float32(z2)
-    size = (n, d) if needs_gradient else (0, 0)
-    gradient1, gradient2 = torch.empty(size), torch.empty(size)
-    addresses = (gradient1.data_ptr(), gradient2.data_ptr()) if needs_gradient else (0, 0)
-    loss = torch.zeros(())
+    loss, statistics, products = torch.zeros(()), torch.empty(5, d), torch.empty(_products_shape(n, d))
     if d > 0:
-        threads = torch.get_num_threads()
-        loss.fill_(
-            _cpu.cross_correlation(x1.data_ptr(), x2.data_ptr(), n, d, off_diagonal_weight, eps, *addresses, threads)
+        arguments = (x1.data_ptr(), x2.data_ptr(), n, d, off_diagonal_weight, eps)
+        results = (statistics.data_ptr(), products.data_ptr())
+        loss.fill_(_cpu.cross_correlation_forward(*arguments, *results, torch.get_num_threads()))
+    return loss, statistics, products
+
+
+def _products_shape(n: int, d: int) -> tuple[int, int, int]:
+    return (2, n, n) if n < d else (1, d, d)
+
+
+def _fake_forward(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    n, d = z1.shape
+    shapes = ((), (5, d), _products_shape(n, d))
+    loss, statistics, products = (torch.empty(shape, dtype=torch.float32, device=z1.device) for shape in shapes)
+    return loss, statistics, products
+
+
+def _run_backward(
+    loss_gradient: Tensor,
+    z1: Tensor,
+    z2: Tensor,
+    statistics: Tensor,
+    products: Tensor,
+    off_diagonal_weight: float,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor]:
+    n, d = z1.shape
+    x1, x2 = float32(z1), float32(z2)
+    gradient1, gradient2 = (empty_output(*((n, d) if each else (0, 0))) for each in wanted)
+    if d > 0:
+        _cpu.cross_correlation_backward(
+            *(x1.data_ptr(), x2.data_ptr(), n, d, off_diagonal_weight),
+            *(statistics.data_ptr(), products.data_ptr(), loss_gradient.item()),
+            *(gradient1.data_ptr(), gradient2.data_ptr(), torch.get_num_threads()),
         )
-    return loss, gradient1.to(z1.dtype), gradient2.to(z2.dtype)
+    return gradient1.to(z1.dtype), gradient2.to(z2.dtype)
 
 
-def _fake(
-    z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float, needs_gradient: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    size = z1.shape if needs_gradient else (0, 0)
-    loss = torch.empty((), dtype=torch.float32, device=z1.device)
-    return loss, z1.new_empty(size), z2.new_empty(size)
+def _fake_backward(loss_gradient: Tensor, z1: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    gradient1, gradient2 = (z1.new_empty(z1.shape if each else (0, 0)) for each in rest[-1])
+    return gradient1, gradient2
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*output[1:])
+    z1, z2, ctx.off_diagonal_weight, _ = inputs
+    ctx.save_for_backward(z1, z2, *output[1:])
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     if loss is None:
-        return (None,) * 5
-    gradient1, gradient2 = ctx.saved_tensors
-    wanted1, wanted2 = ctx.needs_input_grad[:2]
-    return (
-        scaled_gradient(gradient1, loss) if wanted1 else None,
-        scaled_gradient(gradient2, loss) if wanted2 else None,
-        None,
-        None,
-        None,
-    )
+        return (None,) * 4
+    wanted = list(ctx.needs_input_grad[:2])
+    gradients = cross_correlation_cpu_backward(loss, *ctx.saved_tensors, ctx.off_diagonal_weight, wanted)
+    gradient1, gradient2 = (gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
+    return gradient1, gradient2, None, None
 
 
 cross_correlation_cpu = register(
-    "cross_correlation_cpu(Tensor z1, Tensor z2, float off_diagonal_weight, float eps, bool needs_gradient)"
-    " -> (Tensor, Tensor, Tensor)",
+    "cross_correlation_cpu(Tensor z1, Tensor z2, float off_diagonal_weight, float eps) -> (Tensor, Tensor, Tensor)",
     device="CPU",
-    run=_run_cpu,
-    fake=_fake,
+    run=_run_forward,
+    fake=_fake_forward,
     backward=_backward,
     save=_save,
+)
+
+cross_correlation_cpu_backward = register(
+    "cross_correlation_cpu_backward(Tensor loss_gradient, Tensor z1, Tensor z2, Tensor statistics, Tensor products,"
+    " float off_diagonal_weight, bool[] wanted) -> (Tensor, Tensor)",
+    device="CPU",
+    run=_run_backward,
+    fake=_fake_backward,
+    backward=not_twice_differentiable,
 )
 
 CROSS_CORRELATION = register_op(
