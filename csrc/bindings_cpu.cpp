@@ -1,12 +1,15 @@
 // Python bindings: addresses and sizes in, nothing checked here (skelkern/ops checks), the GIL released while running.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <new>
 
 #include "common/levels.h"
 #include "common/pages.h"
 #include "cross_correlation/cross_correlation.h"
+#include "graph_conv/graph_conv.h"
 #include "peak/peak.h"
 
 namespace {
@@ -36,9 +39,47 @@ void cross_correlation_backward(std::uintptr_t z1, std::uintptr_t z2, std::int64
                                 float loss_gradient, std::uintptr_t gradient1, std::uintptr_t gradient2, int threads) {
   float* const gradients[2] = {pointer<float>(gradient1), pointer<float>(gradient2)};
   pybind11::gil_scoped_release release;
-  require(SKELKERN_PICK(cross_correlation)
-              .backward({{pointer<const float>(z1), pointer<const float>(z2)}, n, d, off_diagonal_weight, 0.0f, threads},
-                        {pointer<float>(statistics), pointer<float>(products)}, loss_gradient, gradients));
+  require(
+      SKELKERN_PICK(cross_correlation)
+          .backward({{pointer<const float>(z1), pointer<const float>(z2)}, n, d, off_diagonal_weight, 0.0f, threads},
+                    {pointer<float>(statistics), pointer<float>(products)}, loss_gradient, gradients));
+}
+
+// sizes: (n, c, t, v, k, c_out)
+skelkern::GraphConvProblem graph_conv_problem(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias,
+                                              std::uintptr_t adjacency, const std::array<std::int64_t, 6>& sizes,
+                                              bool per_sample, int threads) {
+  const auto [n, c, t, v, k, c_out] = sizes;
+  return {pointer<const float>(x),
+          pointer<const float>(weight),
+          pointer<const float>(bias),
+          pointer<const float>(adjacency),
+          n,
+          c,
+          t,
+          v,
+          k,
+          c_out,
+          per_sample,
+          threads};
+}
+
+void graph_conv_forward(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t adjacency,
+                        const std::array<std::int64_t, 6>& sizes, bool per_sample, int threads, std::uintptr_t y) {
+  pybind11::gil_scoped_release release;
+  const auto problem = graph_conv_problem(x, weight, bias, adjacency, sizes, per_sample, threads);
+  require(SKELKERN_PICK(graph_conv).forward(problem, pointer<float>(y)));
+}
+
+void graph_conv_backward(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias, std::uintptr_t adjacency,
+                         const std::array<std::int64_t, 6>& sizes, bool per_sample, int threads,
+                         std::uintptr_t y_gradient, const std::array<std::uintptr_t, 4>& gradients) {
+  pybind11::gil_scoped_release release;
+  const auto problem = graph_conv_problem(x, weight, bias, adjacency, sizes, per_sample, threads);
+  require(SKELKERN_PICK(graph_conv)
+              .backward(problem, pointer<const float>(y_gradient),
+                        {pointer<float>(gradients[0]), pointer<float>(gradients[1]), pointer<float>(gradients[2]),
+                         pointer<float>(gradients[3])}));
 }
 
 void advise_huge_pages(std::uintptr_t data, std::size_t bytes) {
@@ -57,6 +98,8 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("compiler", [] { return __VERSION__; });
   module.def("cross_correlation_forward", cross_correlation_forward);
   module.def("cross_correlation_backward", cross_correlation_backward);
+  module.def("graph_conv_forward", graph_conv_forward);
+  module.def("graph_conv_backward", graph_conv_backward);
   module.def("advise_huge_pages", advise_huge_pages);
   module.def("multiply_add", multiply_add);
 }

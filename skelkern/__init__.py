@@ -4,11 +4,13 @@ import torch  # noqa: F401  first, so that the compiled module shares torch's Op
 
 from skelkern.dispatch import explain, use
 from skelkern.ops.cross_correlation import cross_correlation_loss
+from skelkern.ops.graph_conv import graph_conv
 
 __version__ = "0.1.0"
 
 __all__ = [
     "cross_correlation_loss",
     "explain",
+    "graph_conv",
     "use",
 ]

@@ -26,5 +26,19 @@ def cross_correlation_backward(
     gradient2: int,
     threads: int,
 ) -> None: ...
+def graph_conv_forward(
+    x: int, weight: int, bias: int, adjacency: int, sizes: tuple[int, ...], per_sample: bool, threads: int, y: int
+) -> None: ...
+def graph_conv_backward(
+    x: int,
+    weight: int,
+    bias: int,
+    adjacency: int,
+    sizes: tuple[int, ...],
+    per_sample: bool,
+    threads: int,
+    y_gradient: int,
+    gradients: tuple[int, ...],
+) -> None: ...
 def advise_huge_pages(data: int, bytes: int) -> None: ...
 def multiply_add(iterations: int, threads: int) -> float: ...

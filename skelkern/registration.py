@@ -1,7 +1,7 @@
 """One rule for every torch op of the library: define + impl + register_fake + register_autograd."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -42,9 +42,18 @@ def not_twice_differentiable(ctx: Any, *gradients: torch.Tensor) -> None:
     raise RuntimeError("this skelkern kernel is not twice differentiable, use impl='reference'")
 
 
-def float32(tensor: torch.Tensor) -> torch.Tensor:
+@overload
+def float32(tensor: torch.Tensor) -> torch.Tensor: ...
+@overload
+def float32(tensor: None) -> None: ...
+def float32(tensor: torch.Tensor | None) -> torch.Tensor | None:
     """The tensor as the CPU kernels read it: contiguous float32."""
-    return tensor.detach().to(torch.float32).contiguous()
+    return None if tensor is None else tensor.detach().to(torch.float32).contiguous()
+
+
+def address(tensor: torch.Tensor | None) -> int:
+    """Where a tensor's data begins; 0, the kernels' null pointer, for None."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def empty_output(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -10,8 +10,8 @@ namespace {
 Level detect() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl"))
     return Level::avx512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
     return Level::avx2;
@@ -25,8 +25,8 @@ Level requested(Level highest) {
   for (Level level : {Level::baseline, Level::avx2, Level::avx512}) {
     if (std::string(value) != level_name(level)) continue;
     if (level <= highest) return level;
-    throw std::invalid_argument(std::string("SKELKERN_CPU_LEVEL=") + value +
-                                ": this processor's highest level is " + level_name(highest));
+    throw std::invalid_argument(std::string("SKELKERN_CPU_LEVEL=") + value + ": this processor's highest level is " +
+                                level_name(highest));
   }
   throw std::invalid_argument(std::string("SKELKERN_CPU_LEVEL: expected baseline, avx2 or avx512, found ") + value);
 }

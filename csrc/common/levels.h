@@ -17,16 +17,24 @@ const char* level_name(Level level);
 }  // namespace skelkern
 
 #if defined(__x86_64__)
-#define SKELKERN_EVERY_LEVEL(Table, name)   \
-  namespace baseline { extern const Table name; } \
-  namespace avx2 { extern const Table name; }     \
-  namespace avx512 { extern const Table name; }
-#define SKELKERN_PICK(name)                                        \
+#define SKELKERN_EVERY_LEVEL(Table, name) \
+  namespace baseline {                    \
+  extern const Table name;                \
+  }                                       \
+  namespace avx2 {                        \
+  extern const Table name;                \
+  }                                       \
+  namespace avx512 {                      \
+  extern const Table name;                \
+  }
+#define SKELKERN_PICK(name)                                                        \
   (::skelkern::cpu_level() == ::skelkern::Level::avx512 ? ::skelkern::avx512::name \
    : ::skelkern::cpu_level() == ::skelkern::Level::avx2 ? ::skelkern::avx2::name   \
                                                         : ::skelkern::baseline::name)
 #else
 #define SKELKERN_EVERY_LEVEL(Table, name) \
-  namespace baseline { extern const Table name; }
+  namespace baseline {                    \
+  extern const Table name;                \
+  }
 #define SKELKERN_PICK(name) (::skelkern::baseline::name)
 #endif

@@ -45,8 +45,8 @@ float* thread_scratch(Slot slot, std::size_t floats) noexcept {
   return buffers[static_cast<int>(slot)].reserve(floats);
 }
 
-bool run_chunks(std::int64_t chunks, int threads, std::size_t scratch_floats,
-                void (*body)(void*, std::int64_t, float*), void* context) noexcept {
+bool run_chunks(std::int64_t chunks, int threads, std::size_t scratch_floats, void (*body)(void*, std::int64_t, float*),
+                void* context) noexcept {
   if (chunks <= 0) return true;
   if (forked) threads = 1;
   threads = static_cast<int>(std::min<std::int64_t>(std::max(threads, 1), chunks));

@@ -9,8 +9,8 @@ namespace {
 constexpr int kTileRows = kLanes == 16 ? 8 : 4;
 constexpr int kTileVecs = 3;
 
-// The operands of C (rows, columns) = [C +] A (rows, depth) B (depth, columns). A is read as scalars at any pair of strides,
-// so that a transposed A costs nothing; rows of B and C are contiguous.
+// The operands of C (rows, columns) = [C +] A (rows, depth) B (depth, columns). A is read as scalars at any pair of
+// strides, so that a transposed A costs nothing; rows of B and C are contiguous.
 struct Product {
   const float* a;
   std::int64_t a_row, a_depth;  // strides of A in floats

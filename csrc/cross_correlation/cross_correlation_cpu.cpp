@@ -1,13 +1,12 @@
 // Work is cut into chunks of a few features of all samples, which stay in the first caches: batch statistics and
 // gradients are vertical sums in them, and every product has such a chunk as its right operand.
-#include "cross_correlation/cross_correlation.h"
-
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
 #include "common/parallel.h"
 #include "common/tile.h"
+#include "cross_correlation/cross_correlation.h"
 
 namespace skelkern {
 namespace SKELKERN_LEVEL {
@@ -42,7 +41,8 @@ struct Chunk {
 
 bool use_gram(const CrossCorrelationInputs& in) { return in.n < in.d; }
 
-// Copies a chunk of z (n, d) into target (n, ld), centred and scaled by known statistics; columns are padded with zeros.
+// Copies a chunk of z (n, d) into target (n, ld), centred and scaled by known statistics; columns are padded with
+// zeros.
 void standardise(const CrossCorrelationInputs& in, const Statistics& statistics, int side, Chunk chunk, float* target,
                  std::int64_t ld) {
   for (std::int64_t column = 0; column < chunk.columns; column += kLanes) {
@@ -60,8 +60,7 @@ void measure_and_standardise(const CrossCorrelationInputs& in, const Statistics&
                              float* target, std::int64_t ld) {
   for (std::int64_t row = 0; row < in.n; ++row)
     for (std::int64_t column = 0; column < chunk.columns; column += kLanes)
-      store(target + row * ld + column,
-            load_part(in.z[side] + row * in.d + chunk.first + column, chunk.lanes(column)));
+      store(target + row * ld + column, load_part(in.z[side] + row * in.d + chunk.first + column, chunk.lanes(column)));
   const Vec inverse_n = splat(1.0f / static_cast<float>(in.n));
   for (std::int64_t column = 0; column < chunk.columns; column += kLanes) {
     float* top = target + column;
@@ -73,7 +72,8 @@ void measure_and_standardise(const CrossCorrelationInputs& in, const Statistics&
       squares += centred * centred;
       store(top + row * ld, centred);
     }
-    for (int lane = 0; lane < kLanes; ++lane) inverse_std[lane] = 1.0f / std::sqrt(squares[lane] * inverse_n[0] + in.eps);
+    for (int lane = 0; lane < kLanes; ++lane)
+      inverse_std[lane] = 1.0f / std::sqrt(squares[lane] * inverse_n[0] + in.eps);
     for (std::int64_t row = 0; row < in.n; ++row) store(top + row * ld, load(top + row * ld) * inverse_std);
     store_part(statistics.mean[side] + chunk.first + column, mean, chunk.lanes(column));
     store_part(statistics.inverse_std[side] + chunk.first + column, inverse_std, chunk.lanes(column));
@@ -103,8 +103,9 @@ double dot(const float* a, const float* b, std::int64_t n) {
 
 // Partial Gram matrices: features are cut into groups, and each group's sum of outer products stands on its own.
 struct GramPlan {
-  std::int64_t ld;              // leading dimension of (*, n) arrays
-  std::int64_t group_features;  // a multiple of kFeatures; at least n, so that partial sums stay smaller than the inputs
+  std::int64_t ld;  // leading dimension of (*, n) arrays
+  std::int64_t
+      group_features;  // a multiple of kFeatures; at least n, so that partial sums stay smaller than the inputs
   std::int64_t groups;
   std::int64_t panel_features;  // a multiple of kFeatures
 
@@ -221,8 +222,7 @@ double total_loss(const CrossCorrelationInputs& in, const CrossCorrelationSaved&
   }
   const std::int64_t size = use_gram(in) ? in.n : in.d;
   const float* other = saved.products + (use_gram(in) ? size * size : 0);
-  for (std::int64_t row = 0; row < size; ++row)
-    squares += dot(saved.products + row * size, other + row * size, size);
+  for (std::int64_t row = 0; row < size; ++row) squares += dot(saved.products + row * size, other + row * size, size);
   const double n = static_cast<double>(in.n);
   return on_diagonal + in.off_diagonal_weight * (squares / n / n - diagonal_squares);
 }
@@ -233,10 +233,10 @@ bool forward(const CrossCorrelationInputs& in, const CrossCorrelationSaved& save
   return true;
 }
 
-// Takes the gradient by the standardised chunk, `squares` (n, kFeatures) of the unscaled sum of squares plus the diagonal's
-// part, back through the standardisation into gradient (n, d). own, other (n, ld): the chunk of this and the other side.
-// The mean over the batch that the standardisation takes off a gradient is 0 here, because every term is a combination of
-// centred columns.
+// Takes the gradient by the standardised chunk, `squares` (n, kFeatures) of the unscaled sum of squares plus the
+// diagonal's part, back through the standardisation into gradient (n, d). own, other (n, ld): the chunk of this and the
+// other side. The mean over the batch that the standardisation takes off a gradient is 0 here, because every term is a
+// combination of centred columns.
 void finish(const CrossCorrelationInputs& in, const Statistics& statistics, int side, Chunk chunk, float loss_gradient,
             const float* squares, const float* own, const float* other, std::int64_t ld, float* gradient) {
   const float n = static_cast<float>(in.n), weight = in.off_diagonal_weight, scale = 2.0f * weight / n / n;
@@ -263,20 +263,20 @@ bool gram_gradients(const CrossCorrelationInputs& in, const CrossCorrelationSave
                     float* const gradients[2]) {
   const Statistics statistics(saved, in.d);
   const std::int64_t size = in.n * kFeatures;
-  return parallel_chunks(tasks(in.d, kFeatures), in.threads, static_cast<std::size_t>(3 * size),
-                         [&](std::int64_t index, float* scratch) {
-    const Chunk chunk(index, in.d);
-    float* z[2] = {scratch, scratch + size};
-    float* squares = scratch + 2 * size;
-    for (int side = 0; side < 2; ++side) standardise(in, statistics, side, chunk, z[side], kFeatures);
-    for (int side = 0; side < 2; ++side) {
-      if (gradients[side] == nullptr) continue;
-      const float* gram = saved.products + (1 - side) * in.n * in.n;
-      product({gram, in.n, 1, z[side], kFeatures, squares, kFeatures, in.n, false}, in.n,
-              round_up(chunk.columns, kLanes));
-      finish(in, statistics, side, chunk, loss_gradient, squares, z[side], z[1 - side], kFeatures, gradients[side]);
-    }
-  });
+  return parallel_chunks(
+      tasks(in.d, kFeatures), in.threads, static_cast<std::size_t>(3 * size), [&](std::int64_t index, float* scratch) {
+        const Chunk chunk(index, in.d);
+        float* z[2] = {scratch, scratch + size};
+        float* squares = scratch + 2 * size;
+        for (int side = 0; side < 2; ++side) standardise(in, statistics, side, chunk, z[side], kFeatures);
+        for (int side = 0; side < 2; ++side) {
+          if (gradients[side] == nullptr) continue;
+          const float* gram = saved.products + (1 - side) * in.n * in.n;
+          product({gram, in.n, 1, z[side], kFeatures, squares, kFeatures, in.n, false}, in.n,
+                  round_up(chunk.columns, kLanes));
+          finish(in, statistics, side, chunk, loss_gradient, squares, z[side], z[1 - side], kFeatures, gradients[side]);
+        }
+      });
 }
 
 bool feature_gradients(const CrossCorrelationInputs& in, const CrossCorrelationSaved& saved, float loss_gradient,
@@ -285,21 +285,19 @@ bool feature_gradients(const CrossCorrelationInputs& in, const CrossCorrelationS
   const std::int64_t ld = padded(in.d);
   float* workspace = thread_scratch(Slot::workspace, static_cast<std::size_t>(2 * (in.n + in.d) * ld));
   if (workspace == nullptr) return false;
-  float* const z[2] = {workspace, workspace + in.n * ld};                                        // (n, ld)
+  float* const z[2] = {workspace, workspace + in.n * ld};                                      // (n, ld)
   float* const by_other[2] = {workspace + 2 * in.n * ld, workspace + (2 * in.n + in.d) * ld};  // (d, ld): C^T, C
   std::fill(by_other[0], by_other[0] + 2 * in.d * ld, 0.0f);
   transpose(saved.products, in.d, in.d, in.d, by_other[0], ld);
-  for (std::int64_t row = 0; row < in.d; ++row)
-    std::copy_n(saved.products + row * in.d, in.d, by_other[1] + row * ld);
+  for (std::int64_t row = 0; row < in.d; ++row) std::copy_n(saved.products + row * in.d, in.d, by_other[1] + row * ld);
   const std::int64_t chunks = tasks(in.d, kFeatures);
   const auto each_chunk = [&](std::size_t scratch_floats, const auto& body) {
     return parallel_chunks(2 * chunks, in.threads, scratch_floats, [&](std::int64_t task, float* scratch) {
       body(static_cast<int>(task / chunks), Chunk(task % chunks, in.d), scratch);
     });
   };
-  return each_chunk(0, [&](int side, Chunk chunk, float*) {
-           standardise(in, statistics, side, chunk, z[side] + chunk.first, ld);
-         }) &&
+  return each_chunk(0, [&](int side, Chunk chunk,
+                           float*) { standardise(in, statistics, side, chunk, z[side] + chunk.first, ld); }) &&
          each_chunk(static_cast<std::size_t>(in.n * kFeatures), [&](int side, Chunk chunk, float* squares) {
            if (gradients[side] == nullptr) return;
            const float* own = z[side] + chunk.first;

@@ -1,7 +1,6 @@
-#include "peak/peak.h"
-
 #include "common/parallel.h"
 #include "common/simd.h"
+#include "peak/peak.h"
 
 namespace skelkern {
 namespace SKELKERN_LEVEL {

@@ -27,6 +27,27 @@ def cross_correlation_inputs(seed: int) -> dict[str, Any]:
     return {"z1": z1, "z2": z1 + torch.randn(19, 300, generator=generator), "off_diagonal_weight": 2e-3}
 
 
+def skeleton_adjacency(joints: int, generator: torch.Generator, *batch: int) -> torch.Tensor:
+    """Three subsets of a random tree (self, parents, children) with random weights."""
+    edges = torch.zeros(3, joints, joints)
+    edges[0].fill_diagonal_(1)
+    for joint in range(1, joints):
+        parent = int(torch.randint(joint, (), generator=generator))
+        edges[1, joint, parent] = edges[2, parent, joint] = 1
+    return edges * torch.rand(*batch, 3, joints, joints, generator=generator)
+
+
+def graph_conv_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "x": torch.randn(5, 7, 11, 25, generator=generator),
+        "weight": torch.randn(3 * 18, 7, generator=generator),
+        "bias": torch.randn(3 * 18, generator=generator),
+        "adjacency": skeleton_adjacency(25, generator),
+    }
+
+
 CASES = [
     OpCase(skelkern.cross_correlation_loss, cross_correlation_inputs, ("z1", "z2")),
+    OpCase(skelkern.graph_conv, graph_conv_inputs, ("x", "weight", "bias", "adjacency")),
 ]

@@ -9,7 +9,7 @@ from skelkern import _cpu
 from skelkern.checks import check_number, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.ops.cross_correlation import reference
-from skelkern.registration import empty_output, float32, not_twice_differentiable, register
+from skelkern.registration import address, empty_output, float32, not_twice_differentiable, register
 
 
 def cross_correlation_loss(
@@ -73,8 +73,8 @@ def _run_forward(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float)
     x1, x2 = float32(z1), float32(z2)
     loss, statistics, products = torch.zeros(()), torch.empty(5, d), torch.empty(_products_shape(n, d))
     if d > 0:
-        arguments = (x1.data_ptr(), x2.data_ptr(), n, d, off_diagonal_weight, eps)
-        results = (statistics.data_ptr(), products.data_ptr())
+        arguments = (address(x1), address(x2), n, d, off_diagonal_weight, eps)
+        results = (address(statistics), address(products))
         loss.fill_(_cpu.cross_correlation_forward(*arguments, *results, torch.get_num_threads()))
     return loss, statistics, products
 
@@ -104,9 +104,9 @@ def _run_backward(
     gradient1, gradient2 = (empty_output(*((n, d) if each else (0, 0))) for each in wanted)
     if d > 0:
         _cpu.cross_correlation_backward(
-            *(x1.data_ptr(), x2.data_ptr(), n, d, off_diagonal_weight),
-            *(statistics.data_ptr(), products.data_ptr(), loss_gradient.item()),
-            *(gradient1.data_ptr(), gradient2.data_ptr(), torch.get_num_threads()),
+            *(address(x1), address(x2), n, d, off_diagonal_weight),
+            *(address(statistics), address(products), loss_gradient.item()),
+            *(address(gradient1), address(gradient2), torch.get_num_threads()),
         )
     return gradient1.to(z1.dtype), gradient2.to(z2.dtype)
 

@@ -1,0 +1,155 @@
+"""Graph convolution over the joints of a skeleton."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skelkern import _cpu
+from skelkern.checks import check_same, check_shape, check_tensor
+from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.ops.graph_conv import reference
+from skelkern.registration import address, empty_output, float32, not_twice_differentiable, register
+
+
+def graph_conv(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor, *, impl: str = "auto") -> Tensor:
+    """Graph convolution: a linear map of each joint's channels per subset, summed over neighbours.
+
+    y[n, c', t, w] = Σₖ Σᵥ (Wₖ x + bₖ)[n, c', t, v] Aₖ[v, w]. The kernel sums over neighbours first and then multiplies
+    with the weights only where a subset reaches a joint; the support of the adjacency is found in each call. Under
+    autocast all arguments are cast to the autocast dtype; the kernel itself computes in float32.
+
+    Source: Yan et al., "Spatial Temporal Graph Convolutional Networks", AAAI 2018, eq. 10.
+
+    Args:
+        x: (N, C, T, V) features of T frames of V joints.
+        weight: (K·C', C) or (K·C', C, 1, 1); row k·C' + c' belongs to subset k, as in a 1 x 1 convolution.
+        bias: (K·C') or None.
+        adjacency: (K, V, V), from joint v (row) to joint w (column), or (N, K, V, V), one for each sample. Entries
+            that are exactly zero contribute nothing to the kernel's result, whatever x holds there; they do have a
+            gradient.
+        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+
+    Returns:
+        (N, C', T, V) in x's dtype, differentiable by all four tensors; the adjacency's gradient is dense.
+
+    Raises:
+        TypeError: an argument is no floating-point tensor, or the dtypes differ.
+        ValueError: shapes or devices do not fit.
+    """
+    x, weight, bias, adjacency = _autocast(x, weight, bias, adjacency)
+    _check(x, weight, bias, adjacency)
+    run = GRAPH_CONV.choose(impl, x, weight, bias, adjacency)
+    if x.numel() == 0 or weight.numel() == 0:
+        return _reference(x, weight, bias, adjacency)
+    return run(x, weight.reshape(weight.shape[0], -1), bias, adjacency)
+
+
+def _autocast(*tensors: Any) -> tuple[Any, ...]:
+    device = next((tensor.device.type for tensor in tensors if isinstance(tensor, Tensor)), "cpu")
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    narrower = (torch.float32, torch.float16, torch.bfloat16)
+    return tuple(t.to(dtype) if isinstance(t, Tensor) and t.dtype in narrower else t for t in tensors)
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> None:
+    named = {"x": x, "weight": weight, "adjacency": adjacency} | ({} if bias is None else {"bias": bias})
+    for name, tensor in named.items():
+        check_tensor(name, tensor)
+        check_same("dtype", "x", x, **{name: tensor})
+        check_same("device", "x", x, **{name: tensor})
+    sizes: dict[str, int] = {}
+    check_shape("x", x, "N C T V", sizes)
+    check_shape("adjacency", adjacency, "K V V" if adjacency.dim() == 3 else "N K V V", sizes)
+    check_shape("weight", weight, "K·C' C" if weight.dim() == 2 else "K·C' C 1 1", sizes)
+    subsets, rows = sizes["K"], sizes["K·C'"]
+    if subsets == 0 or rows % subsets != 0:
+        raise ValueError(f"weight: expected its rows to be a multiple of the adjacency's K={subsets}, found {rows}")
+    if bias is not None:
+        check_shape("bias", bias, "K·C'", sizes)
+
+
+def _reference(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return reference.graph_conv(x, weight, bias, adjacency)
+
+
+def _sizes(x: Tensor, weight: Tensor, adjacency: Tensor) -> tuple[int, ...]:
+    """(n, c, t, v, k, c_out) as the kernel takes them."""
+    return (*x.shape, adjacency.shape[-3], weight.shape[0] // adjacency.shape[-3])
+
+
+def _problem(
+    x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor
+) -> tuple[int, int, int, int, tuple[int, ...], bool, int]:
+    """The kernels' first arguments for contiguous float32 tensors, which must outlive the call."""
+    addresses = (address(x), address(weight), address(bias), address(adjacency))
+    return (*addresses, _sizes(x, weight, adjacency), adjacency.dim() == 4, torch.get_num_threads())
+
+
+def _run_forward(*inputs: Tensor) -> Tensor:
+    x, weight, bias, adjacency = (float32(tensor) for tensor in inputs)
+    n, _, t, v, _, c_out = _sizes(x, weight, adjacency)
+    y = empty_output(n, c_out, t, v)
+    _cpu.graph_conv_forward(*_problem(x, weight, bias, adjacency), address(y))
+    return y.to(inputs[0].dtype)
+
+
+def _fake_forward(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> Tensor:
+    n, _, t, v, _, c_out = _sizes(x, weight, adjacency)
+    return x.new_empty(n, c_out, t, v)
+
+
+def _run_backward(
+    y_gradient: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor, wanted: list[bool]
+) -> tuple[Tensor, ...]:
+    inputs = (float32(x), float32(weight), float32(bias), float32(adjacency))
+    dy = float32(y_gradient)
+    shapes = (x.shape, weight.shape, weight.shape[:1], adjacency.shape)
+    gradients = [empty_output(*shape) if each else None for shape, each in zip(shapes, wanted, strict=True)]
+    _cpu.graph_conv_backward(*_problem(*inputs), address(dy), tuple(address(gradient) for gradient in gradients))
+    return tuple(x.new_empty(0) if gradient is None else gradient.to(x.dtype) for gradient in gradients)
+
+
+def _fake_backward(
+    y_gradient: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor, wanted: list[bool]
+) -> tuple[Tensor, ...]:
+    shapes = (x.shape, weight.shape, weight.shape[:1], adjacency.shape)
+    return tuple(x.new_empty(shape if each else (0,)) for shape, each in zip(shapes, wanted, strict=True))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, y_gradient: Tensor) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad)
+    gradients = graph_conv_cpu_backward(y_gradient, *ctx.saved_tensors, wanted)
+    return tuple(gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
+
+
+graph_conv_cpu = register(
+    "graph_conv_cpu(Tensor x, Tensor weight, Tensor? bias, Tensor adjacency) -> Tensor",
+    device="CPU",
+    run=_run_forward,
+    fake=_fake_forward,
+    backward=_backward,
+    save=_save,
+)
+
+graph_conv_cpu_backward = register(
+    "graph_conv_cpu_backward(Tensor y_gradient, Tensor x, Tensor weight, Tensor? bias, Tensor adjacency,"
+    " bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor)",
+    device="CPU",
+    run=_run_backward,
+    fake=_fake_backward,
+    backward=not_twice_differentiable,
+)
+
+GRAPH_CONV = register_op(
+    "graph_conv",
+    Implementation("cpu", graph_conv_cpu, cpu_kernel_why_not),
+    Implementation("reference", _reference, runs_anything),
+)
