@@ -32,7 +32,8 @@ SKELKERN_INLINE Vec load(const float* p) {
 
 SKELKERN_INLINE void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 
-SKELKERN_INLINE Vec splat(float value) { return Vec{} + value; }
+// Subtracting zero changes no value and costs nothing; adding it would turn -0 into 0 and cost an instruction.
+SKELKERN_INLINE Vec splat(float value) { return value - Vec{}; }
 
 // The first `count` lanes (0..kLanes) from p, the rest 0; never reads past p[count - 1].
 SKELKERN_INLINE Vec load_part(const float* p, int count) {

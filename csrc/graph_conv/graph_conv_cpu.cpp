@@ -17,7 +17,7 @@ namespace SKELKERN_LEVEL {
 namespace {
 
 constexpr std::int64_t kPanel = 48;                // columns of a weight panel: whole register tiles at every level
-constexpr std::int64_t kBlockFloats = 128 * 1024;  // rows of one block of frames stay in L2
+constexpr std::int64_t kBlockFloats = 192 * 1024;  // rows of one block of frames stay in L2
 constexpr std::int64_t kMostTasks = 16;            // partial sums of backward, merged in order
 constexpr int kDotTile = kLanes == 16 ? 5 : 3;     // kDotTile^2 accumulators of the adjacency's gradient
 
@@ -135,6 +135,29 @@ struct Rows {
   }
 };
 
+// VECS vectors of channels of target = sum over edges of edge.value * row_of(edge).
+template <int VECS, class RowOf>
+SKELKERN_INLINE void add_up_vectors(const Edge* begin, const Edge* end, const RowOf& row_of, std::int64_t c,
+                                    float* target) {
+  Vec sum[VECS] = {};
+  for (const Edge* edge = begin; edge != end; ++edge) {
+    const float* row = row_of(*edge) + c;
+#pragma GCC unroll 4
+    for (int i = 0; i < VECS; ++i) sum[i] += edge->value * load(row + i * kLanes);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < VECS; ++i) store(target + c + i * kLanes, sum[i]);
+}
+
+// All channels, the last vector whole.
+template <class RowOf>
+SKELKERN_INLINE void add_up(const Edge* begin, const Edge* end, const RowOf& row_of, std::int64_t channels,
+                            float* target) {
+  std::int64_t c = 0;
+  for (; c + 4 * kLanes <= channels; c += 4 * kLanes) add_up_vectors<4>(begin, end, row_of, c, target);
+  for (; c < channels; c += kLanes) add_up_vectors<1>(begin, end, row_of, c, target);
+}
+
 // z of every joint that a subset reaches: slots of the subsets that reach a joint lie side by side in its rows.
 void aggregate(const GraphConvProblem& p, const Plan& plan, const Support& support, const Rows& rows) {
   const std::int64_t frames = rows.x.frames;
@@ -143,13 +166,11 @@ void aggregate(const GraphConvProblem& p, const Plan& plan, const Support& suppo
     for (std::int64_t k = 0; k < p.k; ++k) {
       if (!support.reaches(k, w)) continue;
       const Edge *begin = support.targets_begin(k, w), *end = support.targets_end(k, w);
-      for (std::int64_t f = 0; f < frames; ++f)
-        for (std::int64_t c = 0; c < p.c; c += kLanes) {
-          Vec sum{};
-          for (const Edge* edge = begin; edge != end; ++edge)
-            sum += edge->value * load(rows.x.row(edge->source, f) + c);
-          store(slot + f * plan.ld_z + c, sum);
-        }
+      for (std::int64_t f = 0; f < frames; ++f) {
+        const float* x = rows.x.rows + f * plan.ld_x;  // natural order: joint v is v * frames rows further
+        const auto row_of = [&](const Edge& edge) { return x + edge.source * frames * plan.ld_x; };
+        add_up(begin, end, row_of, p.c, slot + f * plan.ld_z);
+      }
       slot += p.c;
     }
   }
@@ -307,18 +328,15 @@ void add_adjacency_gradient(const GraphConvProblem& p, const Plan& plan, const R
 
 // x[(v, f)][c] = sum over edges out of v of A_k[v, w] g[(w, f)][(k, c)], in place of the input's rows.
 void gather_x_gradient(const GraphConvProblem& p, const Plan& plan, const Support& support, const Rows& rows) {
-  for (std::int64_t v = 0; v < p.v; ++v) {
-    const Edge *begin = support.sources_begin(v), *end = support.sources_end(v);
-    for (std::int64_t f = 0; f < rows.x.frames; ++f)
-      for (std::int64_t c = 0; c < p.c; c += kLanes) {
-        Vec sum{};
-        for (const Edge* edge = begin; edge != end; ++edge) {
-          const std::int64_t row = support.row()[edge->target] * rows.x.frames + f;
-          sum += edge->value * load(rows.z + row * plan.ld_z + edge->subset * p.c + c);
-        }
-        store(rows.x.row(v, f) + c, sum);
-      }
-  }
+  const std::int64_t frames = rows.x.frames;
+  for (std::int64_t v = 0; v < p.v; ++v)
+    for (std::int64_t f = 0; f < frames; ++f) {
+      const float* g = rows.z + f * plan.ld_z;
+      const auto row_of = [&](const Edge& edge) {
+        return g + support.row()[edge.target] * frames * plan.ld_z + edge.subset * p.c;
+      };
+      add_up(support.sources_begin(v), support.sources_end(v), row_of, p.c, rows.x.row(v, f));
+    }
 }
 
 // The last slot's last vector reads behind it, where the zero padding of x must not meet a NaN.
@@ -340,7 +358,7 @@ void backward_block(const GraphConvProblem& p, const Plan& plan, const Support& 
   if (gradients.x == nullptr && gradients.adjacency == nullptr) return;
   multiply_panels(rows.y.rows, plan.ld_y, weight, 0, p.c_out, p.v * block.frames, false, rows.z, plan.ld_z);
   if (gradients.adjacency != nullptr) {
-    clear_behind_slots(p, plan, rows);
+    if (p.c % kLanes != 0) clear_behind_slots(p, plan, rows);
     add_adjacency_gradient(p, plan, rows, partial);
   }
   if (gradients.x != nullptr) {
