@@ -11,6 +11,7 @@
 #include "cross_correlation/cross_correlation.h"
 #include "graph_conv/graph_conv.h"
 #include "peak/peak.h"
+#include "sample_clips/sample_clips.h"
 
 namespace {
 
@@ -82,6 +83,35 @@ void graph_conv_backward(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t
                          pointer<float>(gradients[3])}));
 }
 
+// arrays: (frames, offsets, index, times, linear, linear_joints, translation, joint_order, joint_keep)
+// sizes: (total, persons, joints, channels, samples, views, length). Returns whether all values were in range.
+bool sample_clips(const std::array<std::uintptr_t, 9>& arrays, bool frames_are_bfloat16,
+                  const std::array<std::int64_t, 7>& sizes, int threads, std::uintptr_t clips) {
+  const auto [total, persons, joints, channels, samples, views, length] = sizes;
+  const skelkern::SampleClipsProblem problem{pointer<const void>(arrays[0]),
+                                             frames_are_bfloat16,
+                                             pointer<const std::int64_t>(arrays[1]),
+                                             pointer<const std::int64_t>(arrays[2]),
+                                             pointer<const float>(arrays[3]),
+                                             pointer<const float>(arrays[4]),
+                                             pointer<const bool>(arrays[5]),
+                                             pointer<const float>(arrays[6]),
+                                             pointer<const std::int64_t>(arrays[7]),
+                                             pointer<const bool>(arrays[8]),
+                                             total,
+                                             persons,
+                                             joints,
+                                             channels,
+                                             samples,
+                                             views,
+                                             length,
+                                             threads};
+  pybind11::gil_scoped_release release;
+  const auto result = SKELKERN_PICK(sample_clips).run(problem, pointer<float>(clips));
+  require(result != skelkern::SampleClipsResult::out_of_memory);
+  return result == skelkern::SampleClipsResult::done;
+}
+
 void advise_huge_pages(std::uintptr_t data, std::size_t bytes) {
   skelkern::advise_huge_pages(pointer<void>(data), bytes);
 }
@@ -100,6 +130,7 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("cross_correlation_backward", cross_correlation_backward);
   module.def("graph_conv_forward", graph_conv_forward);
   module.def("graph_conv_backward", graph_conv_backward);
+  module.def("sample_clips", sample_clips);
   module.def("advise_huge_pages", advise_huge_pages);
   module.def("multiply_add", multiply_add);
 }

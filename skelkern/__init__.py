@@ -5,6 +5,8 @@ import torch  # noqa: F401  first, so that the compiled module shares torch's Op
 from skelkern.dispatch import explain, use
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.graph_conv import graph_conv
+from skelkern.ops.sample_clips import sample_clips
+from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_times
 
 __version__ = "0.1.0"
 
@@ -12,5 +14,9 @@ __all__ = [
     "cross_correlation_loss",
     "explain",
     "graph_conv",
+    "mirror_times",
+    "nearest_times",
+    "resize_times",
+    "sample_clips",
     "use",
 ]

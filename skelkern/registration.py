@@ -16,7 +16,7 @@ def register(
     device: str,
     run: Callable[..., Any],
     fake: Callable[..., Any],
-    backward: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
     save: Callable[..., Any] | None = None,
 ) -> Any:
     """Registers `skelkern::<schema>` for one device and returns the op.
@@ -26,14 +26,15 @@ def register(
         device: dispatch key of `run`: "CPU", "CUDA", or "CompositeExplicitAutograd" for any device.
         run: computes the op.
         fake: the same signature, shapes and dtypes only.
-        backward: gradient formula `(ctx, *output_gradients)`.
+        backward: gradient formula `(ctx, *output_gradients)`; None for an op that is only run without gradients.
         save: `(ctx, inputs, output)`, keeps what `backward` needs.
     """
     name = schema.split("(")[0]
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, run, device)
     torch.library.register_fake(f"skelkern::{name}", fake, lib=LIBRARY)
-    torch.library.register_autograd(f"skelkern::{name}", backward, setup_context=save, lib=LIBRARY)
+    if backward is not None:
+        torch.library.register_autograd(f"skelkern::{name}", backward, setup_context=save, lib=LIBRARY)
     return getattr(torch.ops.skelkern, name).default
 
 

@@ -47,7 +47,23 @@ def graph_conv_inputs(seed: int) -> dict[str, Any]:
     }
 
 
+def sample_clips_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "frames": torch.randn(40, 2, 25, 3, generator=generator),
+        "offsets": torch.tensor([0, 17, 18, 40]),
+        "index": torch.tensor([2, 0, 1, 2]),
+        "times": 25 * torch.rand(4, 70, generator=generator) - 1,
+        "linear": torch.randn(4, 3, 3, generator=generator),
+        "linear_joints": torch.rand(4, 25, generator=generator) < 0.5,
+        "translation": torch.randn(4, 3, generator=generator),
+        "joint_order": torch.randint(25, (4, 25), generator=generator),
+        "joint_keep": torch.rand(4, 25, generator=generator) < 0.8,
+    }
+
+
 CASES = [
     OpCase(skelkern.cross_correlation_loss, cross_correlation_inputs, ("z1", "z2")),
     OpCase(skelkern.graph_conv, graph_conv_inputs, ("x", "weight", "bias", "adjacency")),
+    OpCase(skelkern.sample_clips, sample_clips_inputs),
 ]
