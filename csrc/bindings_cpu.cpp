@@ -8,6 +8,7 @@
 
 #include "common/levels.h"
 #include "common/pages.h"
+#include "common/parallel.h"
 #include "cross_correlation/cross_correlation.h"
 #include "graph_conv/graph_conv.h"
 #include "peak/peak.h"
@@ -132,5 +133,6 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("graph_conv_backward", graph_conv_backward);
   module.def("sample_clips", sample_clips);
   module.def("advise_huge_pages", advise_huge_pages);
+  module.def("scratch_bytes", skelkern::scratch_bytes);
   module.def("multiply_add", multiply_add);
 }

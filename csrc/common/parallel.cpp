@@ -11,17 +11,24 @@
 namespace skelkern {
 namespace {
 
+std::atomic<std::size_t> bytes_in_use{0};
+
 struct Buffer {
   float* data = nullptr;
   std::size_t floats = 0;
 
-  ~Buffer() { std::free(data); }
+  ~Buffer() { release(); }
+
+  void release() noexcept {
+    std::free(data);
+    bytes_in_use -= floats * sizeof(float);
+    data = nullptr;
+    floats = 0;
+  }
 
   float* reserve(std::size_t wanted) noexcept {
     if (wanted <= floats && data != nullptr) return data;
-    std::free(data);
-    data = nullptr;
-    floats = 0;
+    release();
     std::size_t bytes = std::max<std::size_t>(wanted * sizeof(float), 64);
     const std::size_t alignment = bytes >= kHugePage ? kHugePage : 64;
     bytes = (bytes + alignment - 1) / alignment * alignment;
@@ -29,6 +36,7 @@ struct Buffer {
     if (data == nullptr) return nullptr;
     advise_huge_pages(data, bytes);
     floats = bytes / sizeof(float);
+    bytes_in_use += bytes;
     return data;
   }
 };
@@ -44,6 +52,8 @@ std::atomic<bool> forked{false};
 float* thread_scratch(Slot slot, std::size_t floats) noexcept {
   return buffers[static_cast<int>(slot)].reserve(floats);
 }
+
+std::size_t scratch_bytes() noexcept { return bytes_in_use; }
 
 bool run_chunks(std::int64_t chunks, int threads, std::size_t scratch_floats, void (*body)(void*, std::int64_t, float*),
                 void* context) noexcept {

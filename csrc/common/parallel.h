@@ -19,6 +19,9 @@ bool run_chunks(std::int64_t chunks, int threads, std::size_t scratch_floats,
 enum class Slot { workspace = 0, chunk_scratch = 1 };
 float* thread_scratch(Slot slot, std::size_t floats) noexcept;
 
+// Bytes of all threads' scratch memory.
+std::size_t scratch_bytes() noexcept;
+
 }  // namespace skelkern
 
 // Lambdas instead of (function, context). In an unnamed namespace: level files define no weak symbols.

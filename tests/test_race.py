@@ -1,0 +1,110 @@
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import race
+import table
+
+
+def sleeper(seconds, log=None, name="", value=1.0):
+    def step():
+        if log is not None:
+            log.append(name)
+        time.sleep(seconds)
+        return (torch.tensor([value]),)
+
+    return step
+
+
+def test_ratio_is_the_peers_time_over_ours():
+    result = race.race({"official": sleeper(0.02), race.OURS: sleeper(0.01)}, seconds=0.2)
+    low, median, high = result.ratios["official"]
+    assert 1.5 < low <= median <= high < 2.5
+    assert result.ratios[race.OURS] == (1, 1, 1)
+
+
+def test_peers_take_turns_and_the_order_rotates():
+    log: list[str] = []
+    steps = {name: sleeper(0, log, name) for name in ("a", "b", "c")}
+    race._time_in_turns(steps, seconds=0)
+    assert log == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
+
+
+def test_a_peer_that_disagrees_has_no_ratio():
+    steps = {"official": sleeper(0), "wrong": sleeper(0, value=1.001), race.OURS: sleeper(0)}
+    result = race.race(steps, seconds=0)
+    assert result.errors["wrong"] == pytest.approx(1e-3, rel=1e-2)
+    assert "wrong" not in result.ratios
+    assert race.OURS in result.ratios
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_and_infinity_are_no_agreement(value):
+    result = race.race({"official": sleeper(0), race.OURS: sleeper(0, value=value)}, seconds=0)
+    assert result.ratios == {} or race.OURS not in result.ratios
+
+
+def test_a_peer_that_fails_is_named_and_the_others_race_on():
+    def fails():
+        raise RuntimeError("no such kernel\nmore")
+
+    result = race.race({"official": sleeper(0), "broken": fails, race.OURS: sleeper(0)}, seconds=0)
+    assert result.failures == {"broken": "RuntimeError: no such kernel"}
+    assert set(result.ratios) == {"official", race.OURS}
+
+
+def test_peak_bytes_counts_what_lives_at_once():
+    def step():
+        total = torch.zeros(1000)
+        for _ in range(5):
+            total = total + torch.ones(1000)  # the sum, the ones and the next sum
+        return (total,)
+
+    assert 3 * 4000 <= race.peak_bytes(step) < 4 * 4000
+
+
+def test_gradients_are_part_of_a_step():
+    case = race.Case(
+        "x", {"official": lambda x: x.square().sum()}, lambda: (torch.ones(3, requires_grad=True),), flops=0, bytes=0
+    )
+    output, gradient = race.make_steps(case, with_compiled=False)["official"]()
+    assert gradient.shape == (3,)
+    assert output.item() == 3
+
+
+def test_sizes_choose_cases():
+    cases = [race.Case(name, {}, tuple, 0, 0, sizes=name) for name in race.SIZES]
+    chosen = {sizes: [case.name for case in race.chosen(cases, sizes)] for sizes in race.SIZES}
+    assert chosen == {"smoke": ["smoke"], "standard": ["standard"], "full": ["standard", "full"]}
+
+
+def test_floor_is_positive_and_grows_with_the_work():
+    small, large = (race.floor_seconds(race.Case("", {}, tuple, flops=flops, bytes=0)) for flops in (1e9, 1e10))
+    assert 0 < small < large
+
+
+def test_both_allocators_race_in_processes_of_their_own(tmp_path):
+    (tmp_path / "bench_sum.py").write_text(
+        "import torch\n"
+        "from race import OURS, Case\n"
+        "functions = {'official': torch.sum, OURS: torch.sum}\n"
+        "CASES = [Case('ones', functions, lambda: (torch.ones(9),), 9, 36, sizes='smoke')]\n"
+    )
+    results = race.race_module(tmp_path / "bench_sum.py", "smoke")
+    assert set(results) == {"default", "no-mmap"}
+    ((op, case, *cells),) = table.rows("sum", results)
+    assert (op, case) == ("sum", "ones")
+    assert cells[0].endswith(" ms")
+    assert "x (" in cells[1]
+    assert "| sum | ones |" in table.markdown([(op, case, *cells)])
+
+
+def test_a_broken_benchmark_file_is_an_error_with_its_traceback(tmp_path):
+    (tmp_path / "bench_broken.py").write_text("import no_such_module_anywhere\n")
+    with pytest.raises(RuntimeError, match="no_such_module_anywhere"):
+        race.race_module(tmp_path / "bench_broken.py", "smoke")
