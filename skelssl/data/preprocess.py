@@ -1,0 +1,60 @@
+"""Named preprocessings of one sequence (T, M, V, 3), y upwards; each is vectorised over frames and persons."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from skelssl.skeletons import Skeleton
+
+
+def raw(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """As the source has it."""
+    return sequence
+
+
+def centred(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Each person's own centre joint becomes the origin in every frame (PSTL, AimCLR)."""
+    return sequence - sequence[:, :, skeleton.centre : skeleton.centre + 1]
+
+
+def yaw_aligned(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """`centred`, then one rotation of the whole sequence about the vertical axis.
+
+    Afterwards the first person's shoulder line, averaged over the frames, runs from left to right along +x without
+    depth: camera positions around a person look alike, while turns within the sequence remain.
+    """
+    sequence = centred(sequence, skeleton)
+    left, right = skeleton.joint("left_shoulder"), skeleton.joint("right_shoulder")
+    x, _, z = (sequence[:, 0, right] - sequence[:, 0, left]).mean(axis=0)
+    length = np.hypot(x, z)
+    cosine, sine = (x / length, z / length) if length > 0 else (1.0, 0.0)
+    rotation = np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])  # row vectors
+    return sequence @ rotation
+
+
+PREPROCESSINGS: dict[str, Callable[[np.ndarray, Skeleton], np.ndarray]] = {
+    "raw": raw,
+    "centred": centred,
+    "yaw-aligned": yaw_aligned,
+}
+
+
+def interpolate_lost_joints(sequence: np.ndarray) -> tuple[np.ndarray, int]:
+    """Joints at exactly (0, 0, 0), which trackers write for lost ones, from the nearest frames that have them.
+
+    A joint that is lost in every frame stays as it is.
+
+    Returns:
+        The repaired sequence and the number of joints that were replaced.
+    """
+    lost = (sequence == 0).all(axis=-1)  # (T, M, V)
+    repaired = sequence.copy()
+    replaced = 0
+    frames = np.arange(len(sequence))
+    for person, joint in np.argwhere(lost.any(axis=0) & ~lost.all(axis=0)):
+        missing = lost[:, person, joint]
+        replaced += int(missing.sum())
+        for axis in range(sequence.shape[-1]):
+            known = sequence[~missing, person, joint, axis]
+            repaired[missing, person, joint, axis] = np.interp(frames[missing], frames[~missing], known)
+    return repaired, replaced

@@ -1,0 +1,52 @@
+"""Adjacency matrices of a skeleton in ST-GCN's partitions (Yan et al., AAAI 2018, section 3.4)."""
+
+import numpy as np
+
+from skelssl.skeletons import Skeleton
+
+PARTITIONS = ("uniform", "distance", "spatial")
+
+
+def hop_distances(skeleton: Skeleton) -> np.ndarray:
+    """(V, V) number of bones between any two joints."""
+    joints = skeleton.num_joints
+    hops = np.full((joints, joints), joints)
+    np.fill_diagonal(hops, 0)
+    for child, parent in skeleton.bones:
+        hops[child, parent] = hops[parent, child] = 1
+    for middle in range(joints):
+        hops = np.minimum(hops, hops[:, middle, None] + hops[None, middle])
+    return hops
+
+
+def adjacency(skeleton: Skeleton, partition: str = "spatial", max_hop: int = 1) -> np.ndarray:
+    """(K, V, V) float32 adjacency from joint v (row) to joint w (column); the columns of its sum over K add up to 1.
+
+    Args:
+        skeleton: the joints and their tree.
+        partition: "uniform": K = 1, all joints within max_hop; "distance": K = max_hop + 1, by number of bones;
+            "spatial": K = 1 + 2 · max_hop, the joint itself, and for each distance the joints farther from the centre
+            than the target (or as far) and those nearer to it.
+        max_hop: neighbours are joints at most so many bones away.
+
+    Raises:
+        ValueError: unknown partition, or max_hop below 1.
+    """
+    if partition not in PARTITIONS:
+        raise ValueError(f"partition: expected one of {', '.join(PARTITIONS)}, found {partition!r}")
+    if max_hop < 1:
+        raise ValueError(f"max_hop: expected at least 1, found {max_hop}")
+    hops = hop_distances(skeleton)
+    near = hops <= max_hop
+    normalised = near / near.sum(axis=0, keepdims=True)
+    if partition == "uniform":
+        subsets = [near]
+    elif partition == "distance":
+        subsets = [hops == distance for distance in range(max_hop + 1)]
+    else:
+        to_centre = hops[skeleton.centre]
+        farther = to_centre[:, None] >= to_centre[None, :]
+        subsets = [hops == 0]
+        for distance in range(1, max_hop + 1):
+            subsets += [(hops == distance) & farther, (hops == distance) & ~farther]
+    return np.stack([normalised * subset for subset in subsets]).astype(np.float32)

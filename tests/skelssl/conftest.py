@@ -1,0 +1,14 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def nw_ucla_archive():
+    """The published NW-UCLA files; tests that need them skip where they are absent."""
+    root = Path(os.environ.get("SKELSSL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    archive = root / "nw_ucla" / "nw_ucla_json.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"needs the published NW-UCLA files at {archive} (set SKELSSL_DATA to the folder of nw_ucla/)")
+    return archive
