@@ -1,0 +1,181 @@
+"""PSTL: partial spatio-temporal learning (Zhou et al., AAAI 2023).
+
+Three views of each sequence go through one encoder: an anchor, one with central joints removed (CSM) and one without
+its most moving frames (MATM). A cross-correlation loss ties the anchor to either partial view.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import skelkern
+from skelssl.skeletons import Skeleton
+from skelssl.views.augment import (
+    SequenceBatch,
+    ViewPlan,
+    cropped,
+    degrees,
+    rotation_matrices,
+    sample_views,
+    shear_matrices,
+    whole_sequence,
+)
+from skelssl.views.draws import Draws
+
+ANCHOR, MATM, CSM = "anchor", "matm", "csm"
+
+
+@dataclass(frozen=True)
+class PSTLOptions:
+    """Every choice of the method; the defaults are the paper's method, `official()` gives what its code computes.
+
+    Attributes:
+        stream: "joint", "motion" or "bone".
+        frames: T, to which every sequence is resized.
+        crop_ratio: frames / crop_ratio frames of mirror padding on both sides before the crop.
+        shear: bound of the shear factors.
+        main_angle, other_angle: bounds in degrees of the rotation about one main axis and about the others.
+        symmetric_angles: angles of either sign.
+        flip: probability of a left-right flip (joints change places, coordinates stay).
+        masked_joints: joints removed for CSM.
+        masked_frames: frames that MATM removes by motion, and again at random.
+        off_diagonal_weight: λ of the loss.
+        projector: width D of the projector's three layers.
+        draws_per_batch: one draw of every augmentation for all samples of a batch, instead of one for each sample.
+        repeated_joints: CSM draws from a list in which a joint stands as often as it has bones, so that it may come
+            twice and fewer joints are removed.
+        project_twice: project the anchor again for its second pair: the same loss, the projector's running
+            statistics move once more.
+    """
+
+    stream: str = "joint"
+    frames: int = 50
+    crop_ratio: int = 6
+    shear: float = 1.0
+    main_angle: float = 30.0
+    other_angle: float = 1.0
+    symmetric_angles: bool = False
+    flip: float = 0.5
+    masked_joints: int = 8
+    masked_frames: int = 10
+    off_diagonal_weight: float = 2e-4
+    projector: int = 6144
+    draws_per_batch: bool = False
+    repeated_joints: bool = False
+    project_twice: bool = False
+
+    def official(self) -> "PSTLOptions":
+        """These options with every deviation of the official code from the paper."""
+        return replace(self, draws_per_batch=True, repeated_joints=True, project_twice=True)
+
+
+class PSTL(nn.Module):
+    """The method on any encoder that removes joints.
+
+    Args:
+        encoder: `encoder(clips, joints=None)` -> (N, F) features, with an attribute `feature_dim`.
+        skeleton: joints, mirror images and degrees.
+        options: see `PSTLOptions`.
+    """
+
+    def __init__(self, encoder: nn.Module, skeleton: Skeleton, options: PSTLOptions = PSTLOptions()):
+        super().__init__()
+        _check(options, skeleton)
+        self.encoder = encoder
+        self.skeleton = skeleton
+        self.options = options
+        features: Any = encoder.feature_dim
+        width = options.projector
+        self.projector = nn.Sequential(
+            nn.Linear(features, width, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, width, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, width, bias=False),
+        )
+
+    def training_step(self, batch: SequenceBatch, draws: Draws, step: int) -> dict[str, Tensor]:
+        """Loss of one batch.
+
+        Args:
+            batch: sequences.
+            draws: of this epoch.
+            step: number of this step since training began, for what the whole batch shares.
+
+        Returns:
+            `loss`, and its parts `matm` and `csm`.
+        """
+        own = torch.full_like(batch.samples, step) if self.options.draws_per_batch else batch.samples
+        plans = [self._plan(batch.lengths, draws, own, view) for view in (ANCHOR, MATM, CSM)]
+        anchor, moving, partial = sample_views(batch, plans, self.options.stream, self.skeleton)
+        still = self._without_motion(moving, draws, own)
+        kept = self._kept_joints(draws, batch.samples.new_tensor([step]))
+        features = [self.encoder(anchor), self.encoder(still), self.encoder(partial, kept)]
+        return self._losses(*features)
+
+    def clips(self, batch: SequenceBatch) -> Tensor:
+        """(B, C, T, V, M) the batch's sequences as evaluation shows them: resized, not augmented."""
+        plan = whole_sequence(batch.lengths, self.options.frames)
+        return sample_views(batch, [plan], self.options.stream, self.skeleton)[0]
+
+    def _losses(self, anchor: Tensor, still: Tensor, partial: Tensor) -> dict[str, Tensor]:
+        z_anchor, z_still = self.projector(anchor), self.projector(still)
+        again = self.projector(anchor) if self.options.project_twice else z_anchor
+        weight = self.options.off_diagonal_weight
+        matm = skelkern.cross_correlation_loss(z_anchor, z_still, weight)
+        csm = skelkern.cross_correlation_loss(again, self.projector(partial), weight)
+        return {"loss": matm + csm, MATM: matm.detach(), CSM: csm.detach()}
+
+    def _plan(self, lengths: Tensor, draws: Draws, own: Tensor, view: str) -> ViewPlan:
+        """Crop, shear, rotation about one main axis, left-right flip."""
+        options = self.options
+        padding = options.frames // options.crop_ratio
+        start = draws.integers(own, view, "crop", 2 * padding + 1, (1,)) - padding
+        shear = shear_matrices(draws.uniform(own, view, "shear", (6,), -options.shear, options.shear))
+        main = torch.nn.functional.one_hot(draws.integers(own, view, "main axis", 3), 3).bool()
+        bound = torch.where(main, options.main_angle, options.other_angle)
+        low = -1.0 if options.symmetric_angles else 0.0
+        angles = degrees(bound * draws.uniform(own, view, "rotation", (3,), low, 1.0))
+        flipped = draws.uniform(own, view, "flip", (1,)) < options.flip
+        order = torch.tensor(self.skeleton.mirror_order, device=own.device)
+        joint_order = torch.where(flipped, order, torch.arange(len(order), device=own.device))
+        plan = cropped(lengths, options.frames, start.float())
+        return replace(plan, linear=shear @ rotation_matrices(angles), joint_order=joint_order)
+
+    def _without_motion(self, clips: Tensor, draws: Draws, own: Tensor) -> Tensor:
+        """MATM: drops the frames with the most motion, then as many at random; (B, C, T, V, M) -> fewer T."""
+        frames = clips.shape[2]
+        kept, again = frames - self.options.masked_frames, frames - 2 * self.options.masked_frames
+        motion = torch.zeros(len(clips), frames, device=clips.device)
+        motion[:, :-1] = clips.diff(dim=2).square().mean(dim=(1, 3, 4))
+        still = motion.topk(kept, dim=1, largest=False).indices.sort(dim=1).values
+        still = still.gather(1, draws.subset(own, MATM, "frames", kept, again))
+        shape = (len(clips), clips.shape[1], again, *clips.shape[3:])
+        return clips.gather(2, still[:, None, :, None, None].expand(shape))
+
+    def _kept_joints(self, draws: Draws, step: Tensor) -> Tensor:
+        """CSM: the joints that remain, one set for the batch, whose graph must have one size."""
+        count, degree = self.options.masked_joints, torch.tensor(self.skeleton.degrees, device=step.device)
+        if self.options.repeated_joints:
+            joints = torch.arange(len(degree), device=step.device).repeat_interleave(degree)
+            masked = joints[draws.subset(step, CSM, "joints", len(joints), count)[0]]
+        else:
+            masked = draws.weighted_subset(step, CSM, "joints", degree.float(), count)[0]
+        remains = torch.ones(len(degree), dtype=torch.bool, device=step.device)
+        remains[masked] = False
+        return remains.nonzero()[:, 0]
+
+
+def _check(options: PSTLOptions, skeleton: Skeleton) -> None:
+    if not 0 <= options.masked_joints < skeleton.num_joints:
+        raise ValueError(
+            f"masked_joints: expected less than the skeleton's {skeleton.num_joints}, found {options.masked_joints}"
+        )
+    if options.masked_frames < 0 or 2 * options.masked_frames >= options.frames:
+        raise ValueError(
+            f"masked_frames: expected less than half of frames={options.frames}, found {options.masked_frames}"
+        )

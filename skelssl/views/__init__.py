@@ -1,0 +1,1 @@
+"""Random draws and the augmented views made from them."""

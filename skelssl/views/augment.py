@@ -1,0 +1,123 @@
+"""Augmented views of skeleton sequences: what makes a view, and the one `sample_clips` call that makes them all."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import skelkern
+from skelssl.skeletons import Skeleton
+
+STREAMS = ("joint", "motion", "bone")
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """Sequences to draw views from, everything on one device.
+
+    Attributes:
+        frames: (F, M, V, C) frames of the whole data set.
+        offsets: (S + 1) int64 first frame of each sample.
+        samples: (B) int64 samples of this batch.
+    """
+
+    frames: Tensor
+    offsets: Tensor
+    samples: Tensor
+
+    @property
+    def lengths(self) -> Tensor:
+        """(B) number of frames of each sample."""
+        return self.offsets[self.samples + 1] - self.offsets[self.samples]
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """How one view of each sample of a batch is made.
+
+    Attributes:
+        times: (B, T) frames to show.
+        next_times: (B, T) the frame after each of them, for motion; where it is the same frame there is no motion.
+        linear: (B, 3, 3) map of points as row vectors, or None.
+        joint_order: (B, V) joint that each joint shows, or None.
+    """
+
+    times: Tensor
+    next_times: Tensor
+    linear: Tensor | None = None
+    joint_order: Tensor | None = None
+
+
+def whole_sequence(lengths: Tensor, frames: int) -> ViewPlan:
+    """Every sequence resized linearly to `frames`, nothing else; a sequence of one frame repeats it."""
+    return cropped(lengths, frames, torch.zeros(len(lengths), 1, device=lengths.device))
+
+
+def cropped(lengths: Tensor, frames: int, start: Tensor) -> ViewPlan:
+    """Sequences resized to `frames`, of which those from `start` (B, 1) on are shown, mirrored at both ends."""
+    resized = skelkern.resize_times(torch.zeros_like(lengths), lengths, frames)
+    kept = skelkern.mirror_times(start, torch.full_like(start, frames), frames).long()
+    following = (kept + 1).clamp(max=frames - 1)
+    return ViewPlan(resized.gather(1, kept), resized.gather(1, following))
+
+
+def sample_views(
+    batch: SequenceBatch, plans: Sequence[ViewPlan], stream: str, skeleton: Skeleton
+) -> tuple[Tensor, ...]:
+    """The views (B, C, T, V, M) of all plans, sampled by one call.
+
+    Streams are those of the whole sequence, augmented: "joint", "bone" (child minus parent, the centre 0) or "motion"
+    (the next frame of the resized sequence minus this one, 0 at its end).
+    """
+    if stream not in STREAMS:
+        raise ValueError(f"stream: expected one of {', '.join(STREAMS)}, found {stream!r}")
+    times = [plan.times for plan in plans]
+    if stream == "motion":
+        times += [plan.next_times for plan in plans]
+    copies = len(times) // len(plans)
+    clips = skelkern.sample_clips(
+        batch.frames,
+        batch.offsets,
+        batch.samples.repeat(len(times)),
+        torch.cat(times),
+        linear=_stacked([plan.linear for plan in plans] * copies),
+        joint_order=_stacked([plan.joint_order for plan in plans] * copies),
+    )
+    if stream == "bone":
+        clips = clips - clips[..., torch.tensor(skeleton.parents, device=clips.device), :]
+    elif stream == "motion":
+        here, following = clips.chunk(2)
+        clips = following - here
+    return clips.chunk(len(plans))
+
+
+def _stacked(options: Sequence[Tensor | None]) -> Tensor | None:
+    present = [option for option in options if option is not None]
+    if present and len(present) != len(options):
+        raise ValueError("plans: expected all views or none to have a linear map, and likewise a joint order")
+    return torch.cat(present) if present else None
+
+
+def shear_matrices(factors: Tensor) -> Tensor:
+    """(B, 3, 3) with ones on the diagonal and factors (B, 6) beside it, row by row."""
+    matrices = torch.eye(3, device=factors.device).repeat(len(factors), 1, 1)
+    beside = ~torch.eye(3, dtype=torch.bool, device=factors.device)
+    matrices[:, beside] = factors
+    return matrices
+
+
+def rotation_matrices(angles: Tensor) -> Tensor:
+    """(B, 3, 3) rotations about x, then y, then z by angles (B, 3) in radians; row vectors are multiplied with them."""
+    zero, one = torch.zeros_like(angles[:, 0]), torch.ones_like(angles[:, 0])
+    (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(1), angles.sin().unbind(1)
+    about_x = torch.stack((one, zero, zero, zero, cx, -sx, zero, sx, cx), dim=1).unflatten(1, (3, 3))
+    about_y = torch.stack((cy, zero, sy, zero, one, zero, -sy, zero, cy), dim=1).unflatten(1, (3, 3))
+    about_z = torch.stack((cz, -sz, zero, sz, cz, zero, zero, zero, one), dim=1).unflatten(1, (3, 3))
+    return about_x @ about_y @ about_z
+
+
+def degrees(values: Tensor) -> Tensor:
+    """Degrees to radians."""
+    return values * (math.pi / 180)

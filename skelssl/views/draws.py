@@ -1,0 +1,86 @@
+"""Random numbers as pure functions of (seed, epoch, sample, view, step): the same on every device and in any order.
+
+Counter-based: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) turns a counter
+and a key into four 32-bit words without any state. A draw's key is the seed; its counter holds the number within the
+draw, the sample, the epoch and a hash of the names of view and step.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ROUNDS = 10
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+MASK = 0xFFFFFFFF
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Four 32-bit words (in int64) for each counter; the four tensors broadcast."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        # two 32-bit factors: an int64 product wraps to the bits of the unsigned one
+        first, second = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1, c2, c3 = (second >> 32 & MASK) ^ c1 ^ k0, second & MASK, (first >> 32 & MASK) ^ c3 ^ k1, first & MASK
+        k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
+    return c0, c1, c2, c3
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws of one epoch.
+
+    Every method takes `samples` (B) int64, the numbers of the samples within their data set (or of anything else that
+    distinguishes draws, such as the step for what a batch has in common), the names of the view and of the step that
+    draws, and the shape of one sample's draw; it returns (B, *shape).
+    """
+
+    seed: int
+    epoch: int
+
+    def words(self, samples: Tensor, view: str, step: str, shape: tuple[int, ...]) -> Tensor:
+        """Uniform 32-bit words in int64."""
+        count = math.prod(shape)
+        blocks = torch.arange((count + 3) // 4, device=samples.device)[None, :]
+        name = zlib.crc32(f"{view}/{step}".encode())
+        constant = torch.tensor([self.epoch & MASK, name], device=samples.device)
+        counter = (blocks, samples[:, None] & MASK, constant[0], constant[1])
+        key = (self.seed & MASK, self.seed >> 32 & MASK)
+        words = torch.stack(torch.broadcast_tensors(*philox(counter, key)), dim=-1)
+        return words.flatten(1)[:, :count].reshape(len(samples), *shape)
+
+    def uniform(
+        self, samples: Tensor, view: str, step: str, shape: tuple[int, ...] = (), low: float = 0.0, high: float = 1.0
+    ) -> Tensor:
+        """Uniform float32 in [low, high)."""
+        return low + (high - low) * ((self.words(samples, view, step, shape) >> 8).float() * 2.0**-24)
+
+    def integers(self, samples: Tensor, view: str, step: str, high: int, shape: tuple[int, ...] = ()) -> Tensor:
+        """Uniform int64 in [0, high)."""
+        return self.words(samples, view, step, shape) * high >> 32
+
+    def normal(self, samples: Tensor, view: str, step: str, shape: tuple[int, ...] = ()) -> Tensor:
+        """Standard normal float32 (Box-Muller)."""
+        radius, angle = self.uniform(samples, view, step, (2, *shape)).unbind(dim=1)
+        return (-2 * torch.log1p(-radius)).sqrt() * torch.cos(2 * math.pi * angle)
+
+    def subset(self, samples: Tensor, view: str, step: str, total: int, count: int) -> Tensor:
+        """(B, count) different numbers out of [0, total), ascending."""
+        return self.uniform(samples, view, step, (total,)).argsort(dim=1)[:, :count].sort(dim=1).values
+
+    def weighted_subset(self, samples: Tensor, view: str, step: str, weights: Tensor, count: int) -> Tensor:
+        """(B, count) different numbers out of [0, len(weights)), ascending, drawn one after the other by weight.
+
+        Exponential races (Efraimidis and Spirakis, 2006) give the same law as drawing without replacement.
+        """
+        arrival = -torch.log1p(-self.uniform(samples, view, step, tuple(weights.shape))) / weights
+        return arrival.argsort(dim=1)[:, :count].sort(dim=1).values
+
+    def permutation(self, view: str, step: str, total: int) -> Tensor:
+        """All of [0, total) in random order, on the CPU."""
+        order = self.words(torch.zeros(1, dtype=torch.int64), view, step, (total,))[0]
+        return torch.argsort(order, stable=True)
