@@ -20,7 +20,6 @@ from skelssl.views.augment import (
     rotation_matrices,
     sample_views,
     shear_matrices,
-    whole_sequence,
 )
 from skelssl.views.draws import Draws
 
@@ -116,11 +115,6 @@ class PSTL(nn.Module):
         kept = self._kept_joints(draws, batch.samples.new_tensor([step]))
         features = [self.encoder(anchor), self.encoder(still), self.encoder(partial, kept)]
         return self._losses(*features)
-
-    def clips(self, batch: SequenceBatch) -> Tensor:
-        """(B, C, T, V, M) the batch's sequences as evaluation shows them: resized, not augmented."""
-        plan = whole_sequence(batch.lengths, self.options.frames)
-        return sample_views(batch, [plan], self.options.stream, self.skeleton)[0]
 
     def _losses(self, anchor: Tensor, still: Tensor, partial: Tensor) -> dict[str, Tensor]:
         z_anchor, z_still = self.projector(anchor), self.projector(still)

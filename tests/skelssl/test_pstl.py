@@ -200,11 +200,10 @@ def test_projecting_once_or_twice_is_the_same_loss():
 
 
 @pytest.mark.parametrize("stream", ["joint", "motion", "bone"])
-def test_every_stream_trains_and_evaluates(stream):
+def test_every_stream_trains(stream):
     method = make_method(replace(SMALL, stream=stream))
     batch = make_batch()
     assert method.training_step(batch, Draws(0, 0), 0)["loss"].isfinite()
-    assert method.clips(batch).shape == (6, 3, 50, 25, 2)
 
 
 def test_a_batch_of_one_frame_sequences_and_another_skeleton():

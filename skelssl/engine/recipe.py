@@ -1,0 +1,167 @@
+"""Recipes: every choice of a training run in one YAML file, which command-line flags override."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+
+from skelssl.methods.pstl import PSTLOptions
+
+FOLDER = Path(__file__).parents[1] / "recipes"
+
+
+class RecipeError(ValueError):
+    """A recipe, or a flag that changes it, is not as expected."""
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """Arguments of `skelssl.encoders.stgcn.STGCN`."""
+
+    hidden_channels: int = 16
+    feature_dim: int = 256
+    dropout: float = 0.5
+    renormalise: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The training loop.
+
+    Attributes:
+        split: samples that are trained on.
+        epochs: passes over them.
+        batch_size: samples of a step, over all processes.
+        learning_rate: of Adam, reached after the warm-up; a half cosine takes it to 0 in the last epoch.
+        weight_decay: L2 penalty added to the gradient.
+        warmup_epochs: over which the rate grows by equal steps.
+        warmup_from_zero: the first epoch runs at rate 0, as in PSTL's code; otherwise at one step.
+        keep_last_batch: train on an incomplete last batch as well.
+        seed: of all draws, the initialisation and dropout.
+        checkpoint_every: epochs between checkpoints; there is one after the last epoch in any case.
+    """
+
+    split: str = "train"
+    epochs: int = 150
+    batch_size: int = 128
+    learning_rate: float = 5e-3
+    weight_decay: float = 1e-5
+    warmup_epochs: int = 10
+    warmup_from_zero: bool = True
+    keep_last_batch: bool = False
+    seed: int = 0
+    checkpoint_every: int = 10
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What `evaluate` and `choose` do with a trained encoder.
+
+    Attributes:
+        test: samples that are tested; those of `<test>_unseen`, where a store has them, are reported as well.
+        linear_epochs, linear_learning_rate, linear_batch_size: of the linear classifier.
+        neighbours: values of k for nearest-neighbour classification.
+        initialisations: number of untrained encoders beside the trained one.
+        validation: (training, validation) splits on which choices are made; they must not touch the test split.
+    """
+
+    test: str = "test"
+    linear_epochs: int = 150
+    linear_learning_rate: float = 0.01
+    linear_batch_size: int = 128
+    neighbours: tuple[int, ...] = (1,)
+    initialisations: int = 5
+    validation: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method on a data set.
+
+    Attributes:
+        dataset: name of the data set, as in its store's header.
+        preprocessing: of the store, by name.
+        official: compute what the method's official code computes.
+    """
+
+    dataset: str
+    preprocessing: str
+    official: bool = False
+    encoder: EncoderOptions = field(default_factory=EncoderOptions)
+    pstl: PSTLOptions = field(default_factory=PSTLOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
+
+    @property
+    def method_options(self) -> PSTLOptions:
+        return self.pstl.official() if self.official else self.pstl
+
+    def as_data(self) -> dict[str, Any]:
+        """Nested dictionaries of plain values."""
+        return _lists(dataclasses.asdict(self))
+
+
+def names() -> tuple[str, ...]:
+    """Recipes that come with the library."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def load_recipe(name: str | Path, flags: list[str] | None = None) -> Recipe:
+    """A recipe of the library by name, or one from a YAML file, changed by flags such as `--training.epochs=30`.
+
+    Raises:
+        RecipeError: no such recipe, an unknown key, or a value of the wrong type.
+    """
+    path = Path(name) if Path(name).suffix in (".yaml", ".yml") else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        raise RecipeError(f"recipe: expected one of {', '.join(names())} or a YAML file, found {str(name)!r}")
+    parser = _parser()
+    try:
+        return _instantiate(parser, parser.parse_args(["--config", str(path), *(flags or [])]))
+    except (jsonargparse.ArgumentError, TypeError) as error:
+        raise RecipeError(f"{path.name}: {' '.join(str(error).split())}") from None
+
+
+def recipe_from_data(data: dict[str, Any]) -> Recipe:
+    """The recipe of a run's config.yaml.
+
+    Raises:
+        RecipeError: an unknown key, or a value of the wrong type.
+    """
+    parser = _parser()
+    try:
+        return _instantiate(parser, parser.parse_object(data))
+    except (jsonargparse.ArgumentError, TypeError) as error:
+        raise RecipeError(f"config: {' '.join(str(error).split())}") from None
+
+
+def changed_keys(first: dict[str, Any], second: dict[str, Any], prefix: str = "") -> list[str]:
+    """Keys, with dots, in which two nested dictionaries differ."""
+    changed = []
+    for key in sorted(set(first) | set(second)):
+        one, other = first.get(key), second.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            changed += changed_keys(one, other, f"{prefix}{key}.")
+        elif one != other:
+            changed.append(f"{prefix}{key}")
+    return changed
+
+
+def _parser() -> jsonargparse.ArgumentParser:
+    parser = jsonargparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(Recipe)
+    return parser
+
+
+def _instantiate(parser: jsonargparse.ArgumentParser, parsed: Any) -> Recipe:
+    arguments = vars(parser.instantiate(parsed))
+    return Recipe(**{each.name: arguments[each.name] for each in dataclasses.fields(Recipe)})
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _lists(each) for key, each in value.items()}
+    return [_lists(each) for each in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,54 @@
+"""A store and a recipe that train in seconds."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from skelssl.data.store import Header, Store, open_store, write_store
+from skelssl.engine.recipe import EncoderOptions, EvaluationOptions, Recipe, TrainingOptions
+from skelssl.methods.pstl import PSTLOptions
+
+RECIPE = Recipe(
+    dataset="tiny",
+    preprocessing="raw",
+    encoder=EncoderOptions(hidden_channels=4, feature_dim=16),
+    pstl=PSTLOptions(frames=12, masked_frames=2, projector=16, masked_joints=6),
+    training=TrainingOptions(epochs=4, batch_size=8, warmup_epochs=1, checkpoint_every=1, learning_rate=1e-3),
+    evaluation=EvaluationOptions(
+        linear_epochs=20, initialisations=2, validation=(("view1", "view2"), ("view2", "view1"))
+    ),
+)
+
+
+def make_store(path: Path) -> Store:
+    """48 sequences of 3 classes, each a pose of its own that swings; 6 test samples are copies of training samples."""
+    generator = np.random.default_rng(0)
+    poses = generator.normal(size=(3, 1, 1, 20, 3))
+    labels = np.arange(48) % 3
+    sequences = []
+    for label in labels:
+        frames = int(generator.integers(8, 20))
+        swing = np.sin(np.linspace(0, 6, frames))[:, None, None, None] * generator.normal(size=(1, 1, 20, 3)) * 0.2
+        sequences.append(poses[label] + swing + 0.3 * generator.normal(size=(frames, 1, 20, 3)))
+    splits = {"train": np.arange(24), "view1": np.arange(12), "view2": np.arange(12, 24), "test": np.arange(24, 48)}
+    for copy in range(24, 30):
+        sequences[copy] = sequences[copy - 24]
+    splits["test_unseen"] = np.arange(30, 48)
+    names = [f"s{number:02d}" for number in range(48)]
+    header = Header("tiny", "nw_ucla20", "raw", "metres", ["a", "b", "c"], names)
+    return write_store(path, header, sequences, {"labels": labels}, splits)
+
+
+def main() -> None:
+    """`python tiny.py STORE OUT EPOCHS`: trains or resumes, as a process that can be killed."""
+    from skelssl.engine.pretrain import pretrain
+
+    store, out, epochs = sys.argv[1:]
+    recipe = replace(RECIPE, training=replace(RECIPE.training, epochs=int(epochs)))
+    pretrain(recipe, open_store(store), Path(out), resume=True)
+
+
+if __name__ == "__main__":
+    main()
