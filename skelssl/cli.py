@@ -1,0 +1,138 @@
+"""The command line. Every command is one function; flags that it does not know change the recipe."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def prepare(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Read a published data set into a store."""
+    from skelssl.data.nw_ucla import prepare_nw_ucla
+
+    _refuse(flags)
+    print(_described(prepare_nw_ucla(arguments.source, arguments.out, arguments.preprocessing)))
+
+
+def synth(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Generate motions of a 25-joint body."""
+    from skelssl.data.synthetic import synthesise
+
+    _refuse(flags)
+    print(_described(synthesise(arguments.out, subjects=arguments.subjects, seed=arguments.seed)))
+
+
+def verify(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Check a store: hashes, published counts, samples, copies across splits."""
+    from skelssl.data.verify import verify as check
+
+    _refuse(flags)
+    report = check(arguments.store)
+    print(report)
+    if report.problems:
+        sys.exit(1)
+
+
+def pretrain(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Train an encoder by a recipe."""
+    from skelssl.data.store import open_store
+    from skelssl.engine.pretrain import pretrain as train
+    from skelssl.engine.recipe import load_recipe
+
+    recipe = load_recipe(arguments.recipe, flags)
+    print(f"run: {train(recipe, open_store(arguments.data), arguments.out, resume=arguments.resume)}")
+
+
+def evaluate(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Linear and kNN results of a run, the untrained encoder beside it."""
+    from skelssl.data.store import open_store
+    from skelssl.protocols import evaluate as protocol
+
+    _refuse(flags)
+    print(protocol.table(protocol.evaluate(arguments.run, open_store(arguments.data), out=arguments.out)))
+
+
+def choose(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Compare settings on the recipe's validation splits; the test split is not touched."""
+    from skelssl.data.store import open_store
+    from skelssl.protocols import choose as choice
+
+    store = open_store(arguments.data)
+    print(choice.table(choice.choose(arguments.recipe, store, arguments.out, arguments.grid, flags)))
+
+
+def report(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Write report.html of an evaluated run."""
+    from skelssl.data.store import open_store
+    from skelssl.report.page import write_report
+
+    _refuse(flags)
+    print(f"report: {write_report(arguments.run, open_store(arguments.data), arguments.out)}")
+
+
+def quickstart(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Generated data, pre-training, evaluation and a report in about two minutes."""
+    from skelssl.quickstart import quickstart as run
+
+    run(arguments.out, flags)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command; errors that a user can mend are one line and exit status 2."""
+    arguments, flags = _parser().parse_known_args(argv)
+    try:
+        arguments.command(arguments, flags)
+    except (ValueError, RuntimeError, OSError) as error:
+        if arguments.debug:
+            raise
+        print(f"skelssl: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="skelssl", description="Self-supervised skeleton action recognition")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function):  # type: ignore[no-untyped-def]
+        added = commands.add_parser(function.__name__, help=function.__doc__, allow_abbrev=False)
+        added.set_defaults(command=function)
+        return added
+
+    added = command(prepare)
+    added.add_argument("kind", choices=["nw-ucla"])
+    added.add_argument("source", type=Path, help="folder or archive as published")
+    added.add_argument("--out", type=Path, required=True)
+    added.add_argument("--preprocessing", default="yaw-aligned", help="raw, centred or yaw-aligned")
+    added = command(synth)
+    added.add_argument("--out", type=Path, required=True)
+    added.add_argument("--subjects", type=int, default=12)
+    added.add_argument("--seed", type=int, default=0)
+    command(verify).add_argument("store", type=Path)
+    added = command(pretrain)
+    added.add_argument("recipe", help="name or YAML file")
+    added.add_argument("--data", type=Path, required=True, help="store")
+    added.add_argument("--out", type=Path, required=True, help="run folder")
+    added.add_argument("--resume", action="store_true", help="go on after the last checkpoint")
+    added = command(choose)
+    added.add_argument("recipe", help="name or YAML file")
+    added.add_argument("--data", type=Path, required=True, help="store")
+    added.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    added.add_argument("--grid", nargs="+", default=[], metavar="KEY=VALUE,VALUE")
+    for function in (evaluate, report):
+        added = command(function)
+        added.add_argument("run", type=Path)
+        added.add_argument("--data", type=Path, required=True, help="store")
+        added.add_argument("--out", type=Path)
+    command(quickstart).add_argument("--out", type=Path, default=Path("skelssl-quickstart"))
+    return parser
+
+
+def _refuse(flags: list[str]) -> None:
+    if flags:
+        raise ValueError(f"unknown arguments: {' '.join(flags)}")
+
+
+def _described(store) -> str:  # type: ignore[no-untyped-def]
+    splits = ", ".join(f"{name} {len(samples)}" for name, samples in sorted(store.splits.items()))
+    return f"{store.path}: {len(store)} sequences, {len(store.frames)} frames; {splits}"

@@ -1,0 +1,73 @@
+"""Linear and nearest-neighbour classification of frozen features."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from skelssl.engine.recipe import EvaluationOptions
+from skelssl.views.draws import Draws
+
+
+@dataclass(frozen=True)
+class LinearResult:
+    """Predictions (S) of the last epoch, which is the headline, and of the epoch that did best on the test samples."""
+
+    last: Tensor
+    best: Tensor
+    best_epoch: int
+
+
+def linear(
+    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], classes: int, options: EvaluationOptions, seed: int
+) -> LinearResult:
+    """One linear layer on frozen features (PSTL: Adam without decay, cosine schedule, Xavier-normal start).
+
+    Args:
+        train, test: features (S, F) and labels (S).
+        classes: number of them.
+        options: epochs, rate and batch size.
+        seed: of initialisation and order.
+    """
+    (features, labels), (unseen, truth) = train, test
+    torch.manual_seed(seed)
+    layer = nn.Linear(features.shape[1], classes)
+    nn.init.xavier_normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=options.linear_learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.linear_epochs)
+    best, best_epoch, most = torch.empty(0), 0, -1
+    predictions = torch.empty(0)
+    for epoch in range(options.linear_epochs):
+        order = Draws(seed, epoch).permutation("linear", "order", len(features))
+        for batch in order.split(options.linear_batch_size):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(layer(features[batch]), labels[batch]).backward()
+            optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            predictions = layer(unseen).argmax(dim=1)
+        correct = int((predictions == truth).sum())
+        if correct > most:
+            best, best_epoch, most = predictions, epoch, correct
+    return LinearResult(predictions, best, best_epoch)
+
+
+def nearest_neighbours(train: tuple[Tensor, Tensor], queries: Tensor, classes: int, k: int) -> Tensor:
+    """Predictions (S) by the k training features of largest cosine similarity; ties go to the more similar class.
+
+    Args:
+        train: features (S, F) and labels (S).
+        queries: features to classify.
+        classes: number of them.
+        k: neighbours that vote.
+    """
+    features, labels = train
+    gallery = nn.functional.normalize(features, dim=1)
+    predictions = []
+    for part in nn.functional.normalize(queries, dim=1).split(1024):
+        similarity, index = (part @ gallery.T).topk(k, dim=1)
+        # a vote counts 1 and its similarity far less, so that the number of votes decides before it
+        votes = torch.zeros(len(part), classes).scatter_add_(1, labels[index], 1 + 1e-3 * similarity)
+        predictions.append(votes.argmax(dim=1))
+    return torch.cat(predictions)

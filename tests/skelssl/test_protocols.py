@@ -1,0 +1,134 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+from tiny import RECIPE, make_store
+
+from skelssl.engine.pretrain import build_encoder, pretrain
+from skelssl.engine.recipe import EvaluationOptions
+from skelssl.protocols.bootstrap import paired_interval
+from skelssl.protocols.classify import linear, nearest_neighbours
+from skelssl.protocols.evaluate import EvaluationError, evaluate, table
+from skelssl.protocols.features import calibrate, clip_batches, encode
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("data") / "store")
+
+
+@pytest.fixture(scope="module")
+def run(store, tmp_path_factory):
+    return pretrain(RECIPE, store, tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def results(run, store):
+    return evaluate(run, store)
+
+
+def clusters(samples, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(samples) % 3
+    centres = 3 * torch.randn(3, 10, generator=torch.Generator().manual_seed(9))
+    return centres[labels] + torch.randn(samples, 10, generator=generator), labels
+
+
+def test_linear_learns_separable_classes():
+    train, test = clusters(90), clusters(60, seed=1)
+    found = linear(train, test, classes=3, options=EvaluationOptions(), seed=0)
+    assert (found.last == test[1]).float().mean() > 0.95
+    assert (found.best == test[1]).sum() >= (found.last == test[1]).sum()
+    again = linear(train, test, classes=3, options=EvaluationOptions(), seed=0)
+    assert torch.equal(found.last, again.last)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_nearest_neighbours_agree_with_scikit_learn(k):
+    (features, labels), (queries, _) = clusters(90), clusters(60, seed=1)
+    peer = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(features.numpy(), labels.numpy())
+    found = nearest_neighbours((features, labels), queries, classes=3, k=k)
+    assert (found.numpy() == peer.predict(queries.numpy())).mean() > 0.95  # votes may tie when k is 5
+
+
+def test_ties_of_votes_go_to_the_more_similar_class():
+    features = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    found = nearest_neighbours((features, torch.tensor([0, 1])), torch.tensor([[0.6, 1.0]]), classes=2, k=2)
+    assert found.tolist() == [1]
+
+
+def test_paired_interval_is_that_of_the_difference():
+    generator = np.random.default_rng(0)
+    base = generator.random(400) < 0.6
+    better = base | (generator.random(400) < 0.3)
+    low, high = paired_interval(better, base)
+    mean = 100 * (better.mean() - base.mean())
+    deviation = 100 * (better.astype(float) - base).std() / 20
+    assert low == pytest.approx(mean - 1.96 * deviation, abs=0.5)
+    assert high == pytest.approx(mean + 1.96 * deviation, abs=0.5)
+    assert paired_interval(base, base) == (0, 0)
+    with pytest.raises(ValueError, match=r"equally long rows of samples, found \(400,\) and \(3,\)"):
+        paired_interval(base, base[:3])
+
+
+def test_encoding_does_not_depend_on_the_batch(store):
+    encoder = build_encoder(RECIPE, store)
+    together = encode(encoder, RECIPE, store, np.arange(20))
+    alone = torch.cat([encode(encoder, RECIPE, store, np.array([sample])) for sample in range(20)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_calibration_sets_the_statistics_and_leaves_the_weights(store):
+    encoder = build_encoder(RECIPE, store)
+    weights = [parameter.clone() for parameter in encoder.parameters()]
+    calibrate(encoder, RECIPE, store, store.select("train"))
+    assert all(torch.equal(a, b) for a, b in zip(weights, encoder.parameters(), strict=True))
+    assert encoder.data_bn.running_mean.abs().max() > 0.05
+    assert encoder.data_bn.momentum == 0.1
+    encoder.eval()
+    with torch.no_grad():
+        normalised = encoder._normalised(torch.cat(list(clip_batches(RECIPE, store, store.select("train")))))
+    assert normalised.mean().abs() < 0.05
+    assert normalised.std().item() == pytest.approx(1, abs=0.1)
+
+
+def test_every_result_stands_on_all_and_on_the_unseen_samples(results):
+    rows = {(r.test, r.protocol, r.epochs, r.encoder): r for r in results}
+    assert len(rows) == len(results) == 2 * 2 * 3
+    assert {(r.test, r.test_samples) for r in results} == {("test", 24), ("test_unseen", 18)}
+    for row in results:
+        assert (row.gain is None) == (row.encoder == "untrained")
+        assert 0 <= row.accuracy <= 100
+    assert rows["test", "knn", "", "trained"].k == 1
+
+
+def test_copies_of_training_sequences_are_always_found_by_knn(run, results):
+    with np.load(run / "predictions.npz") as arrays:
+        correct = arrays["trained knn 1"]
+    assert correct[:6].all()
+    unseen = next(r for r in results if r.test == "test_unseen" and r.protocol == "knn" and r.encoder == "trained")
+    assert unseen.accuracy == pytest.approx(100 * correct[6:].mean())
+
+
+def test_results_file_and_table(run, results):
+    data = json.loads((run / "results.json").read_text())
+    assert [row["accuracy"] for row in data] == [row.accuracy for row in results]
+    lines = table(results).splitlines()
+    assert lines[0].split() == ["test", "samples", "protocol", "encoder", "top-1", "%", "gain,", "95", "%", "interval"]
+    assert len(lines) == 1 + len(results)
+
+
+def test_unfinished_damaged_and_foreign_runs_are_refused(run, store, tmp_path):
+    with pytest.raises(EvaluationError, match=r"expected a finished run, found no config.yaml"):
+        evaluate(tmp_path, store)
+    for name in ("config.yaml", "encoder.safetensors"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    store_of_another = replace(store, header=replace(store.header, dataset="other"))
+    with pytest.raises(EvaluationError, match="expected 'tiny', 'raw', found 'other', 'raw'"):
+        evaluate(tmp_path, store_of_another)
+    (tmp_path / "encoder.safetensors").write_bytes((run / "encoder.safetensors").read_bytes()[:-50])
+    with pytest.raises(EvaluationError, match=r"encoder.safetensors: cannot be read"):
+        evaluate(tmp_path, store)
