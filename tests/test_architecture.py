@@ -88,4 +88,6 @@ def test_files_and_functions_are_short():
 def test_readme_has_one_line_commands_for_a_fresh_machine():
     commands = re.findall(r"^python3 -m venv .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert all('"torch==2.13.0"' in command for command in commands), "the tested torch is pinned"
-    assert commands[-1].endswith("pytest")
+    assert len(commands) == 2
+    assert commands[0].endswith("skelssl quickstart")
+    assert commands[1].endswith("pytest")

@@ -158,7 +158,7 @@ def synthesise(
     *,
     subjects: int = 12,
     repetitions: int = 8,
-    noise: float = 0.02,
+    noise: float = 0.03,
     seed: int = 0,
     preprocessing: str = "centred",
 ) -> Store:
@@ -180,7 +180,7 @@ def synthesise(
     sequences = []
     for action, subject in rows:
         pose = list(ACTIONS.values())[action](_performance(generator))
-        joints = _turned(_pose_joints(skeleton, bodies[subject], pose), generator.uniform(-1.2, 1.2))
+        joints = _turned(_pose_joints(skeleton, bodies[subject], pose), generator.uniform(-np.pi, np.pi))
         joints = joints + noise * generator.normal(size=joints.shape)
         sequences.append(PREPROCESSINGS[preprocessing](joints[:, None], skeleton))
     labels, people = np.array(rows).T

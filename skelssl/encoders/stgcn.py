@@ -5,22 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import skelkern
+from skelkern.nn import GraphConv
 from skelssl.skeletons import Skeleton
 from skelssl.skeletons.graph import adjacency
 
 KERNEL = 9  # frames of the temporal convolution
-
-
-class SubsetConvolution(nn.Module):
-    """1 x 1 convolution to all adjacency subsets, summed over neighbours."""
-
-    def __init__(self, in_channels: int, out_channels: int, subsets: int):
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, subsets * out_channels, kernel_size=1)
-
-    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        return skelkern.graph_conv(x, self.conv.weight, self.conv.bias, adjacency)
 
 
 class Block(nn.Module):
@@ -29,7 +18,7 @@ class Block(nn.Module):
     def __init__(self, channels: tuple[int, int], subsets: int, stride: int, dropout: float, residual: bool):
         super().__init__()
         in_channels, out_channels = channels
-        self.gcn = SubsetConvolution(in_channels, out_channels, subsets)
+        self.gcn = GraphConv(in_channels, out_channels, subsets)
         self.tcn = nn.Sequential(
             nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),

@@ -62,6 +62,8 @@ class EvaluationOptions:
     Attributes:
         test: samples that are tested; those of `<test>_unseen`, where a store has them, are reported as well.
         linear_epochs, linear_learning_rate, linear_batch_size: of the linear classifier.
+        standardise: scale every feature by its mean and deviation over the training samples before the linear
+            classifier, trained and untrained alike. Few hundred samples are too few steps to fit unscaled features.
         neighbours: values of k for nearest-neighbour classification.
         initialisations: number of untrained encoders beside the trained one.
         validation: (training, validation) splits on which choices are made; they must not touch the test split.
@@ -71,6 +73,7 @@ class EvaluationOptions:
     linear_epochs: int = 150
     linear_learning_rate: float = 0.01
     linear_batch_size: int = 128
+    standardise: bool = False
     neighbours: tuple[int, ...] = (1,)
     initialisations: int = 5
     validation: tuple[tuple[str, str], ...] = ()

@@ -53,6 +53,12 @@ def linear(
     return LinearResult(predictions, best, best_epoch)
 
 
+def standardised(features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Features (S, F) of several parts, scaled to mean 0 and deviation 1 of the first, the training part."""
+    mean, deviation = features[0].mean(dim=0), features[0].std(dim=0)
+    return tuple((part - mean) / (deviation + 1e-6) for part in features)
+
+
 def nearest_neighbours(train: tuple[Tensor, Tensor], queries: Tensor, classes: int, k: int) -> Tensor:
     """Predictions (S) by the k training features of largest cosine similarity; ties go to the more similar class.
 

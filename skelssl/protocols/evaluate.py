@@ -17,7 +17,7 @@ from skelssl.engine.checkpoint import replace_file
 from skelssl.engine.pretrain import CONFIG, ENCODER, build_encoder
 from skelssl.engine.recipe import Recipe, recipe_from_data
 from skelssl.protocols.bootstrap import paired_interval
-from skelssl.protocols.classify import linear, nearest_neighbours
+from skelssl.protocols.classify import linear, nearest_neighbours, standardised
 from skelssl.protocols.features import calibrate, encode
 
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
@@ -127,7 +127,8 @@ def _classify(
     """Which test samples (S) are classified correctly, by protocol."""
     options, classes = recipe.evaluation, len(store.header.class_names)
     train, truth = (features[0], labels[0]), labels[1]
-    found = linear(train, (features[1], truth), classes, options, recipe.training.seed)
+    scaled = standardised(features) if options.standardise else features
+    found = linear((scaled[0], labels[0]), (scaled[1], truth), classes, options, recipe.training.seed)
     correct = {("linear", 0, "last"): found.last == truth, ("linear", 0, "best"): found.best == truth}
     for k in options.neighbours:
         correct["knn", k, ""] = nearest_neighbours(train, features[1], classes, k) == truth

@@ -10,7 +10,7 @@ from tiny import RECIPE, make_store
 from skelssl.engine.pretrain import build_encoder, pretrain
 from skelssl.engine.recipe import EvaluationOptions
 from skelssl.protocols.bootstrap import paired_interval
-from skelssl.protocols.classify import linear, nearest_neighbours
+from skelssl.protocols.classify import linear, nearest_neighbours, standardised
 from skelssl.protocols.evaluate import EvaluationError, evaluate, table
 from skelssl.protocols.features import calibrate, clip_batches, encode
 
@@ -44,6 +44,13 @@ def test_linear_learns_separable_classes():
     assert (found.best == test[1]).sum() >= (found.last == test[1]).sum()
     again = linear(train, test, classes=3, options=EvaluationOptions(), seed=0)
     assert torch.equal(found.last, again.last)
+
+
+def test_standardised_by_the_training_part():
+    train, test = standardised((torch.randn(500, 4) * 3 + 2, torch.full((2, 4), 2.0)))
+    torch.testing.assert_close(train.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(train.std(0), torch.ones(4), atol=1e-4, rtol=0)
+    assert test.abs().max() < 0.3
 
 
 @pytest.mark.parametrize("k", [1, 5])
