@@ -35,12 +35,18 @@ def verify(arguments: argparse.Namespace, flags: list[str]) -> None:
 
 def pretrain(arguments: argparse.Namespace, flags: list[str]) -> None:
     """Train an encoder by a recipe."""
+    from lightning_fabric import Fabric
+
     from skelssl.data.store import open_store
     from skelssl.engine.pretrain import pretrain as train
     from skelssl.engine.recipe import load_recipe
 
     recipe = load_recipe(arguments.recipe, flags)
-    print(f"run: {train(recipe, open_store(arguments.data), arguments.out, resume=arguments.resume)}")
+    strategy = "ddp" if arguments.devices > 1 else "auto"
+    fabric = Fabric(accelerator=arguments.accelerator, devices=arguments.devices, strategy=strategy)
+    fabric.launch()
+    run = train(recipe, open_store(arguments.data), arguments.out, resume=arguments.resume, fabric=fabric)
+    print(f"run: {run}")
 
 
 def evaluate(arguments: argparse.Namespace, flags: list[str]) -> None:
@@ -49,7 +55,8 @@ def evaluate(arguments: argparse.Namespace, flags: list[str]) -> None:
     from skelssl.protocols import evaluate as protocol
 
     _refuse(flags)
-    print(protocol.table(protocol.evaluate(arguments.run, open_store(arguments.data), out=arguments.out)))
+    chosen, store = arguments.protocols.split(","), open_store(arguments.data)
+    print(protocol.table(protocol.evaluate(arguments.run, store, protocols=chosen, out=arguments.out)))
 
 
 def choose(arguments: argparse.Namespace, flags: list[str]) -> None:
@@ -79,13 +86,18 @@ def quickstart(arguments: argparse.Namespace, flags: list[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command; errors that a user can mend are one line and exit status 2."""
-    arguments, flags = _parser().parse_known_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    # wherever --debug stands: a command's own parser would take it for a flag of the recipe
+    arguments, flags = _parser().parse_known_args(sorted(given, key=lambda argument: argument != "--debug"))
     try:
         arguments.command(arguments, flags)
+    except KeyboardInterrupt:
+        print("skelssl: interrupted; what was complete is kept (pretrain --resume goes on)", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, RuntimeError, OSError) as error:
         if arguments.debug:
             raise
-        print(f"skelssl: {error}", file=sys.stderr)
+        print(f"skelssl: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -114,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--data", type=Path, required=True, help="store")
     added.add_argument("--out", type=Path, required=True, help="run folder")
     added.add_argument("--resume", action="store_true", help="go on after the last checkpoint")
+    added.add_argument("--accelerator", default="auto", help="cpu, cuda or auto")
+    added.add_argument("--devices", type=int, default=1, help="number of processes, each with a device of its own")
     added = command(choose)
     added.add_argument("recipe", help="name or YAML file")
     added.add_argument("--data", type=Path, required=True, help="store")
@@ -124,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("run", type=Path)
         added.add_argument("--data", type=Path, required=True, help="store")
         added.add_argument("--out", type=Path)
+        if function is evaluate:
+            added.add_argument("--protocols", default="linear,knn", help="one or both, with a comma")
     command(quickstart).add_argument("--out", type=Path, default=Path("skelssl-quickstart"))
     return parser
 

@@ -4,7 +4,9 @@ import json
 import math
 import platform
 import time
+import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,15 @@ from skelssl.data.store import Store
 from skelssl.encoders.stgcn import STGCN
 from skelssl.engine.checkpoint import load_checkpoint, replace_file, save_checkpoint
 from skelssl.engine.log import Log
-from skelssl.engine.recipe import Recipe, RecipeError, TrainingOptions, changed_keys
+from skelssl.engine.recipe import Recipe, RecipeError, TrainingOptions, changed_keys, recipe_from_data
 from skelssl.methods.pstl import PSTL
+from skelssl.protocols.features import encode, feature_std
 from skelssl.views.augment import SequenceBatch
 from skelssl.views.draws import Draws
 
 ENCODER, CONFIG, RUN = "encoder.safetensors", "config.yaml", "run.json"
+WATCHED = 64  # training samples on whose features a collapse is looked for after every epoch
+COLLAPSED = 1e-6  # of `feature_std`; what float32 rounding leaves of equal features
 
 
 class TrainingError(RuntimeError):
@@ -39,39 +44,49 @@ def pretrain(recipe: Recipe, store: Store, out: Path, *, resume: bool = False, f
     """Trains an encoder and leaves a run folder: encoder.safetensors, config.yaml, run.json, log.csv, checkpoint.
 
     On one machine, with the same number of threads and the same SIMD level, a run that was interrupted at any moment
-    and resumed ends in bitwise the same weights as one that was not.
+    and resumed ends in bitwise the same weights as one that was not. With several processes each takes its share of
+    every batch: losses and batch statistics are those of the shares, gradients their mean.
 
     Args:
         recipe: every choice.
         store: its data set.
         out: the run folder; a finished run in it is left as it is when `resume` is set.
         resume: go on after the last complete checkpoint in `out`.
-        fabric: device, precision and processes; by default one process on the best device there is.
+        fabric: device, precision and processes, launched; by default one process on the best device there is.
 
     Raises:
         RecipeError: the store is not the recipe's, or `out` holds a run of another recipe.
-        TrainingError: `out` holds a run and `resume` is not set, or the loss is no number any more.
+        TrainingError: `out` holds a run and `resume` is not set, the loss is no number any more, or all features have
+            become equal.
+        CheckpointError: no checkpoint can be written, or all there are are damaged.
     """
     fabric = fabric or Fabric(devices=1)
     _check_store(recipe, store)
-    _begin(recipe, store, out, resume)
+    _check_shares(recipe.training, fabric)
+    _check_folder(recipe, store, out, resume)
+    fabric.barrier()  # every process has looked before one of them writes
+    if fabric.is_global_zero:
+        _begin(recipe, store, out, fabric)
     method = build_method(recipe, store)
     optimizer = torch.optim.Adam(method.parameters(), weight_decay=recipe.training.weight_decay)
-    first_epoch = _restore(out, method, optimizer)
     model, wrapped_optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method("training_step")
+    first_epoch = _restore(out, method, optimizer)  # on the device: the optimizer's state follows its parameters
     sequences = _sequences(store, recipe.training.split, fabric.device)
-    with Log(out, first_epoch, recipe.training.epochs) as log:
+    with Log(out, first_epoch, recipe.training.epochs) if fabric.is_global_zero else nullcontext() as log:
         for epoch in range(first_epoch, recipe.training.epochs):
             start = time.perf_counter()
             means = _train_epoch(recipe, fabric, model, wrapped_optimizer, sequences, epoch)
-            log.epoch(epoch, {**means, "seconds": time.perf_counter() - start})
-            done = epoch + 1
-            if done % recipe.training.checkpoint_every == 0 or done == recipe.training.epochs:
-                state = {"epoch": done, "method": method.state_dict(), "optimizer": optimizer.state_dict()}
-                save_checkpoint(out, done, state)
-    weights = {name: tensor.cpu().contiguous() for name, tensor in method.encoder.state_dict().items()}
-    replace_file(out / ENCODER, lambda partial: save_file(weights, partial))
+            means["feature_std"] = _watch_features(recipe, store, method, epoch)
+            if log is not None:
+                log.epoch(epoch, {**means, "seconds": time.perf_counter() - start})
+                _save(recipe.training, out, epoch + 1, method, optimizer)
+    if fabric.is_global_zero:
+        weights = {name: tensor.cpu().contiguous() for name, tensor in method.encoder.state_dict().items()}
+        # one entry: safetensors writes several in any order, and files of equal runs would differ
+        metadata = {"skelssl": json.dumps({"skeleton": store.header.skeleton, "recipe": recipe.as_data()})}
+        replace_file(out / ENCODER, lambda partial: save_file(weights, partial, metadata))
+    fabric.barrier()
     return out
 
 
@@ -82,9 +97,10 @@ def build_encoder(recipe: Recipe, store: Store) -> STGCN:
 
 
 def build_method(recipe: Recipe, store: Store) -> PSTL:
-    """The recipe's method, initialised from its seed."""
-    torch.manual_seed(recipe.training.seed)
-    return PSTL(build_encoder(recipe, store), skeletons.get(store.header.skeleton), recipe.method_options)
+    """The recipe's method, initialised from its seed; torch's own generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        return PSTL(build_encoder(recipe, store), skeletons.get(store.header.skeleton), recipe.method_options)
 
 
 def learning_rate(options: TrainingOptions, epoch: int) -> float:
@@ -114,20 +130,39 @@ def _train_epoch(
         group["lr"] = learning_rate(options, epoch)
     model.train()
     steps = [batch[fabric.global_rank :: fabric.world_size] for batch in batches(options, sequences.samples, epoch)]
-    totals: dict[str, float] = {}
+    totals: dict[str, Tensor] = {}
     for number, samples in enumerate(steps):
         batch = SequenceBatch(sequences.frames, sequences.offsets, samples)
         values = model.training_step(batch, draws, epoch * len(steps) + number)
+        if not torch.isfinite(values["loss"]):
+            found = values["loss"].item()
+            raise TrainingError(f"the loss is {found} in step {number} of epoch {epoch}; checkpoints are intact")
         optimizer.zero_grad()
         fabric.backward(values["loss"])
         optimizer.step()
-        for name, value in values.items():
-            totals[name] = totals.get(name, 0.0) + value.item() / len(steps)
-        if not math.isfinite(totals["loss"]):
-            raise TrainingError(
-                f"the loss is {totals['loss']} in step {number} of epoch {epoch}; checkpoints are intact"
-            )
-    return {**totals, "learning_rate": learning_rate(options, epoch)}
+        totals = {name: totals.get(name, 0) + value.detach().double() for name, value in values.items()}
+    means = torch.as_tensor(fabric.all_reduce(torch.stack(list(totals.values())) / len(steps)))
+    return {**dict(zip(totals, means.tolist(), strict=True)), "learning_rate": learning_rate(options, epoch)}
+
+
+def _watch_features(recipe: Recipe, store: Store, method: PSTL, epoch: int) -> float:
+    """How much the features of a few training sequences differ from each other."""
+    spread = feature_std(encode(method.encoder, recipe, store, store.select(recipe.training.split)[:WATCHED]))
+    if not spread > COLLAPSED:
+        raise TrainingError(
+            f"the features have collapsed in epoch {epoch}, all sequences get the same (feature_std {spread:.2g}); "
+            "checkpoints are intact"
+        )
+    return spread
+
+
+def _save(options: TrainingOptions, out: Path, done: int, method: PSTL, optimizer: torch.optim.Optimizer) -> None:
+    """A checkpoint after `done` epochs, when it is time for one.
+
+    The state of torch's generator is not part of it: every epoch begins by seeding it.
+    """
+    if done % options.checkpoint_every == 0 or done == options.epochs:
+        save_checkpoint(out, done, {"epoch": done, "method": method.state_dict(), "optimizer": optimizer.state_dict()})
 
 
 def _sequences(store: Store, split: str, device: torch.device) -> SequenceBatch:
@@ -162,24 +197,61 @@ def _check_store(recipe: Recipe, store: Store) -> None:
         )
 
 
-def _begin(recipe: Recipe, store: Store, out: Path, resume: bool) -> None:
-    """Makes the run folder, or checks that the one to resume is of this recipe and this data."""
-    config, record = recipe.as_data(), {"data": store.header.hashes, **_environment()}
+def _check_shares(options: TrainingOptions, fabric: Fabric) -> None:
+    """Every process needs as many samples of a batch, and at least two for its batch statistics."""
+    processes = fabric.world_size
+    if options.batch_size % processes or options.batch_size < 2 * processes:
+        raise RecipeError(
+            f"batch_size: expected a multiple of {processes}, at least two samples for each of the {processes} "
+            f"processes, found {options.batch_size}"
+        )
+    if processes > 1 and options.keep_last_batch:
+        raise RecipeError("keep_last_batch: expected false with several processes, found true")
+
+
+def _check_folder(recipe: Recipe, store: Store, out: Path, resume: bool) -> None:
+    """Checks that the run folder is new, or that the one to resume is of this recipe and this data."""
+    if not (out / CONFIG).exists():
+        return
+    if not resume:
+        raise TrainingError(f"{out}: expected a new folder, found a run; resume it or choose another")
+    try:
+        config = recipe_from_data(yaml.safe_load((out / CONFIG).read_text()))  # later keys have their defaults
+        hashes = json.loads((out / RUN).read_text())["data"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise TrainingError(f"{out}: expected a run to resume, found damaged files: {error!r}") from None
+    changed = changed_keys(config.as_data(), recipe.as_data())
+    if changed:
+        raise RecipeError(f"{out}: the run to resume has another recipe; different: {', '.join(changed)}")
+    if hashes != store.header.hashes:
+        raise RecipeError(f"{out}: the run to resume was on other data than {store.path}")
+
+
+def _begin(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> None:
+    """Writes config.yaml and run.json; of a run that goes on, warns where its surroundings have changed."""
+    environment = _environment(fabric)
     if (out / CONFIG).exists():
-        if not resume:
-            raise TrainingError(f"{out}: expected a new folder, found a run; resume it or choose another")
-        changed = changed_keys(yaml.safe_load((out / CONFIG).read_text()), config)
+        before = json.loads((out / RUN).read_text())
+        changed = [key for key in changed_keys(before, environment) if key.split(".")[0] in environment]
         if changed:
-            raise RecipeError(f"{out}: the run to resume has another recipe; different: {', '.join(changed)}")
-        if json.loads((out / RUN).read_text())["data"] != store.header.hashes:
-            raise RecipeError(f"{out}: the run to resume was on other data than {store.path}")
+            effect = "the last bits of its weights may differ from those of an uninterrupted run"
+            warnings.warn(f"{out}: resumed with another {', another '.join(changed)}: {effect}", stacklevel=2)
         return
     out.mkdir(parents=True, exist_ok=True)
+    record = {
+        "data": store.header.hashes,
+        "data_path": str(store.path.resolve()),
+        "seed": recipe.training.seed,
+        **environment,
+    }
     replace_file(out / RUN, lambda partial: partial.write_text(json.dumps(record, indent=1)))
-    replace_file(out / CONFIG, lambda partial: partial.write_text(yaml.safe_dump(config, sort_keys=False)))
+    config = yaml.safe_dump(recipe.as_data(), sort_keys=False)
+    replace_file(out / CONFIG, lambda partial: partial.write_text(config))
 
 
-def _environment() -> dict[str, Any]:
+def _environment(fabric: Fabric) -> dict[str, Any]:
+    """What the last bits of weights depend on."""
+    cuda = fabric.device.type == "cuda"
     return {
         "versions": {
             "skelkern": skelkern.__version__,
@@ -191,4 +263,6 @@ def _environment() -> dict[str, Any]:
         "cpu_level": _cpu.level(),
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda,
+        "device": torch.cuda.get_device_name(fabric.device) if cuda else fabric.device.type,
+        "processes": fabric.world_size,
     }

@@ -1,11 +1,14 @@
 """Recipes: every choice of a training run in one YAML file, which command-line flags override."""
 
 import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
+import yaml
 
 from skelssl.methods.pstl import PSTLOptions
 
@@ -111,7 +114,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
-def load_recipe(name: str | Path, flags: list[str] | None = None) -> Recipe:
+def load_recipe(name: str | Path, flags: Sequence[str] | None = None) -> Recipe:
     """A recipe of the library by name, or one from a YAML file, changed by flags such as `--training.epochs=30`.
 
     Raises:
@@ -120,9 +123,11 @@ def load_recipe(name: str | Path, flags: list[str] | None = None) -> Recipe:
     path = Path(name) if Path(name).suffix in (".yaml", ".yml") else FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise RecipeError(f"recipe: expected one of {', '.join(names())} or a YAML file, found {str(name)!r}")
-    parser = _parser()
+    parser, flags = _parser(), list(flags or ())
+    _check_keys(_dotted(_read(path)), str(path.name))
+    _check_keys([flag[2:].split("=")[0] for flag in flags if flag.startswith("--")], f"{path.name}, flags")
     try:
-        return _instantiate(parser, parser.parse_args(["--config", str(path), *(flags or [])]))
+        return _instantiate(parser, parser.parse_args(["--config", str(path), *flags]))
     except (jsonargparse.ArgumentError, TypeError) as error:
         raise RecipeError(f"{path.name}: {' '.join(str(error).split())}") from None
 
@@ -134,6 +139,7 @@ def recipe_from_data(data: dict[str, Any]) -> Recipe:
         RecipeError: an unknown key, or a value of the wrong type.
     """
     parser = _parser()
+    _check_keys(_dotted(data), "config")
     try:
         return _instantiate(parser, parser.parse_object(data))
     except (jsonargparse.ArgumentError, TypeError) as error:
@@ -161,7 +167,56 @@ def _parser() -> jsonargparse.ArgumentParser:
 
 def _instantiate(parser: jsonargparse.ArgumentParser, parsed: Any) -> Recipe:
     arguments = vars(parser.instantiate(parsed))
-    return Recipe(**{each.name: arguments[each.name] for each in dataclasses.fields(Recipe)})
+    recipe = Recipe(**{each.name: arguments[each.name] for each in dataclasses.fields(Recipe)})
+    _check_values(recipe)
+    return recipe
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path}: expected keys and values, found {type(data).__name__}")
+    return data
+
+
+def _check_keys(keys: Iterable[str], where: str) -> None:
+    known = _dotted(Recipe("", "").as_data())
+    for key in keys:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+            raise RecipeError(f"{where}: unknown key {key!r}; the nearest known one is {nearest!r}")
+
+
+def _check_values(recipe: Recipe) -> None:
+    training, evaluation = recipe.training, recipe.evaluation
+    at_least: tuple[tuple[str, float, float], ...] = (
+        ("training.epochs", training.epochs, 1),
+        ("training.batch_size", training.batch_size, 2),
+        ("training.learning_rate", training.learning_rate, 0),
+        ("training.weight_decay", training.weight_decay, 0),
+        ("training.warmup_epochs", training.warmup_epochs, 0),
+        ("training.checkpoint_every", training.checkpoint_every, 1),
+        ("evaluation.linear_epochs", evaluation.linear_epochs, 1),
+        ("evaluation.linear_batch_size", evaluation.linear_batch_size, 1),
+        ("evaluation.neighbours", min(evaluation.neighbours, default=0), 1),
+        ("evaluation.initialisations", evaluation.initialisations, 1),
+    )
+    for key, found, lowest in at_least:
+        if not found >= lowest:
+            raise RecipeError(f"{key}: expected at least {lowest}, found {found}")
+
+
+def _dotted(data: dict[str, Any], prefix: str = "") -> list[str]:
+    """Every key of nested dictionaries, groups included, with dots: {"a": {"b": 1}} has "a" and "a.b"."""
+    keys = []
+    for key, value in data.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += _dotted(value, f"{prefix}{key}.")
+    return keys
 
 
 def _lists(value: Any) -> Any:

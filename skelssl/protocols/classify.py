@@ -30,9 +30,10 @@ def linear(
         seed: of initialisation and order.
     """
     (features, labels), (unseen, truth) = train, test
-    torch.manual_seed(seed)
-    layer = nn.Linear(features.shape[1], classes)
-    nn.init.xavier_normal_(layer.weight)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layer = nn.Linear(features.shape[1], classes)
+        nn.init.xavier_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
     optimizer = torch.optim.Adam(layer.parameters(), lr=options.linear_learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.linear_epochs)
@@ -60,19 +61,29 @@ def standardised(features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def nearest_neighbours(train: tuple[Tensor, Tensor], queries: Tensor, classes: int, k: int) -> Tensor:
-    """Predictions (S) by the k training features of largest cosine similarity; ties go to the more similar class.
+    """Predictions (S) by the k training features of largest cosine similarity.
+
+    Exact. Of equally similar features the first counts, a zero vector has similarity 0 to everything; of classes with
+    equally many votes the more similar one is predicted.
 
     Args:
         train: features (S, F) and labels (S).
         queries: features to classify.
         classes: number of them.
         k: neighbours that vote.
+
+    Raises:
+        ValueError: k is not in 1 to the number of training features.
     """
     features, labels = train
+    if not 1 <= k <= len(features):
+        raise ValueError(f"k: expected 1 to {len(features)}, the number of training features, found {k}")
     gallery = nn.functional.normalize(features, dim=1)
     predictions = []
-    for part in nn.functional.normalize(queries, dim=1).split(1024):
-        similarity, index = (part @ gallery.T).topk(k, dim=1)
+    for part in nn.functional.normalize(queries, dim=1).split(256):
+        # a stable sort, not topk, which leaves open which of equal values it takes: copies of sequences are equal
+        similarity, index = (part @ gallery.T).sort(dim=1, descending=True, stable=True)
+        similarity, index = similarity[:, :k], index[:, :k]
         # a vote counts 1 and its similarity far less, so that the number of votes decides before it
         votes = torch.zeros(len(part), classes).scatter_add_(1, labels[index], 1 + 1e-3 * similarity)
         predictions.append(votes.argmax(dim=1))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from skelssl.protocols.classify import linear, nearest_neighbours, standardised
 from skelssl.protocols.features import calibrate, encode
 
 RESULTS, PREDICTIONS = "results.json", "predictions.npz"
+PROTOCOLS = ("linear", "knn")
 
 
 class EvaluationError(ValueError):
@@ -68,20 +70,31 @@ def load_run(run: Path) -> Recipe:
 
 
 def evaluate(
-    run: Path, store: Store, *, train: str | None = None, test: str | None = None, out: Path | None = None
+    run: Path,
+    store: Store,
+    *,
+    protocols: Sequence[str] = PROTOCOLS,
+    train: str | None = None,
+    test: str | None = None,
+    out: Path | None = None,
 ) -> list[Result]:
-    """Evaluates a run by the linear and the kNN protocol and writes results.json and predictions.npz.
+    """Evaluates a run and writes results.json and predictions.npz.
 
     Args:
         run: folder of a finished run.
         store: its data set.
+        protocols: "linear", "knn" or both.
         train: split that classifiers are trained on; by default the one of pre-training.
         test: split to test on; by default the recipe's.
         out: folder for the files; by default the run folder.
 
     Raises:
-        EvaluationError: the run is not finished, or its encoder is damaged or of another data set.
+        EvaluationError: the run is not finished, or its encoder is damaged or of another data set; an unknown protocol.
     """
+    if not protocols or not set(protocols) <= set(PROTOCOLS):
+        raise EvaluationError(
+            f"protocols: expected some of {', '.join(PROTOCOLS)}, found {', '.join(protocols) or '-'}"
+        )
     recipe = load_run(run)
     if store.header.dataset != recipe.dataset or store.header.preprocessing != recipe.preprocessing:
         found = f"{store.header.dataset!r}, {store.header.preprocessing!r}"
@@ -89,9 +102,9 @@ def evaluate(
     train, test = train or recipe.training.split, test or recipe.evaluation.test
     samples = store.select(train), store.select(test)
     labels = tuple(torch.from_numpy(store.labels[part]) for part in samples)
-    correct = {"trained": [_classify(recipe, store, _features(recipe, store, run, samples), labels)]}
+    correct = {"trained": [_classify(recipe, store, protocols, _features(recipe, store, run, samples), labels)]}
     correct["untrained"] = [
-        _classify(recipe, store, _untrained_features(recipe, store, samples, number), labels)
+        _classify(recipe, store, protocols, _untrained_features(recipe, store, samples, number), labels)
         for number in range(recipe.evaluation.initialisations)
     ]
     means = {name: {key: np.mean([c[key] for c in each], axis=0) for key in each[0]} for name, each in correct.items()}
@@ -101,7 +114,8 @@ def evaluate(
 
 
 def _features(recipe: Recipe, store: Store, run: Path, samples: tuple[np.ndarray, ...]) -> tuple[Tensor, ...]:
-    encoder = build_encoder(recipe, store)
+    with torch.random.fork_rng(devices=[]):
+        encoder = build_encoder(recipe, store)
     try:
         encoder.load_state_dict(load_file(run / ENCODER))
     except (SafetensorError, OSError, RuntimeError) as error:
@@ -112,8 +126,9 @@ def _features(recipe: Recipe, store: Store, run: Path, samples: tuple[np.ndarray
 def _untrained_features(
     recipe: Recipe, store: Store, samples: tuple[np.ndarray, ...], number: int
 ) -> tuple[Tensor, ...]:
-    torch.manual_seed(1000 * (recipe.training.seed + 1) + number)
-    encoder = build_encoder(recipe, store)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1000 * (recipe.training.seed + 1) + number)
+        encoder = build_encoder(recipe, store)
     calibrate(encoder, recipe, store, samples[0])
     return tuple(encode(encoder, recipe, store, part) for part in samples)
 
@@ -122,15 +137,17 @@ Key = tuple[str, int, str]  # protocol, k, epochs
 
 
 def _classify(
-    recipe: Recipe, store: Store, features: tuple[Tensor, ...], labels: tuple[Tensor, ...]
+    recipe: Recipe, store: Store, protocols: Sequence[str], features: tuple[Tensor, ...], labels: tuple[Tensor, ...]
 ) -> dict[Key, np.ndarray]:
     """Which test samples (S) are classified correctly, by protocol."""
     options, classes = recipe.evaluation, len(store.header.class_names)
     train, truth = (features[0], labels[0]), labels[1]
-    scaled = standardised(features) if options.standardise else features
-    found = linear((scaled[0], labels[0]), (scaled[1], truth), classes, options, recipe.training.seed)
-    correct = {("linear", 0, "last"): found.last == truth, ("linear", 0, "best"): found.best == truth}
-    for k in options.neighbours:
+    correct: dict[Key, Tensor] = {}
+    if "linear" in protocols:
+        scaled = standardised(features) if options.standardise else features
+        found = linear((scaled[0], labels[0]), (scaled[1], truth), classes, options, recipe.training.seed)
+        correct = {("linear", 0, "last"): found.last == truth, ("linear", 0, "best"): found.best == truth}
+    for k in options.neighbours if "knn" in protocols else ():
         correct["knn", k, ""] = nearest_neighbours(train, features[1], classes, k) == truth
     return {key: value.numpy().astype(np.float64) for key, value in correct.items()}
 

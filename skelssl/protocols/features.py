@@ -14,32 +14,57 @@ from skelssl.views.augment import SequenceBatch, plain_clips
 BATCH = 256
 
 
-def clip_batches(recipe: Recipe, store: Store, samples: np.ndarray) -> Iterator[Tensor]:
+def clip_batches(
+    recipe: Recipe, store: Store, samples: np.ndarray, device: torch.device | str = "cpu"
+) -> Iterator[Tensor]:
     """Clips (B, C, T, V, M) of samples as evaluation shows them, in order."""
     skeleton = skeletons.get(store.header.skeleton)
     frames, offsets = torch.from_numpy(store.frames), torch.from_numpy(store.offsets)
     for part in torch.from_numpy(samples).split(BATCH):
         batch = SequenceBatch(frames, offsets, part)
-        yield plain_clips(batch, recipe.pstl.frames, recipe.pstl.stream, skeleton)
+        yield plain_clips(batch, recipe.pstl.frames, recipe.pstl.stream, skeleton).to(device)
 
 
 @torch.no_grad()
 def encode(encoder: nn.Module, recipe: Recipe, store: Store, samples: np.ndarray) -> Tensor:
-    """(S, F) features of samples by the encoder in evaluation mode."""
+    """(S, F) features of samples, on the CPU, by the encoder in evaluation mode; its mode is put back."""
+    training = encoder.training
     encoder.eval()
-    return torch.cat([encoder(clips) for clips in clip_batches(recipe, store, samples)])
+    features = [encoder(clips).cpu() for clips in clip_batches(recipe, store, samples, _device(encoder))]
+    encoder.train(training)
+    return torch.cat(features)
 
 
 @torch.no_grad()
 def calibrate(encoder: nn.Module, recipe: Recipe, store: Store, samples: np.ndarray) -> None:
-    """Sets batch-norm statistics to their means over one pass, without learning: an untrained encoder's fair start."""
+    """Sets batch-norm statistics to their means over one pass, without learning: an untrained encoder's fair start.
+
+    Dropout stays off: the statistics are those of what the encoder computes in evaluation mode.
+    """
     norms = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
-    encoder.train()
-    for clips in clip_batches(recipe, store, samples):
+    encoder.eval()
+    for norm in norms:
+        norm.train()
+    for clips in clip_batches(recipe, store, samples, _device(encoder)):
         encoder(clips)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+    encoder.eval()
+
+
+def feature_std(features: Tensor) -> float:
+    """Spread of features (S, F) over the unit sphere: 1 where they lie evenly, 0 where all are equal.
+
+    The standard deviation of the L2-normalised features times sqrt(F) (Chen and He, "Exploring simple Siamese
+    representation learning", CVPR 2021, section 4.1).
+    """
+    directions = nn.functional.normalize(features.float(), dim=1)
+    return (directions.std(dim=0, correction=0).mean() * features.shape[1] ** 0.5).item()
+
+
+def _device(encoder: nn.Module) -> torch.device:
+    return next(encoder.parameters()).device

@@ -127,9 +127,21 @@ def test_errors_are_one_line(arguments, message, capsys, tmp_path, monkeypatch):
     assert message in error
 
 
-def test_debug_shows_the_traceback():
+@pytest.mark.parametrize("arguments", [["--debug", "verify", "nowhere"], ["verify", "nowhere", "--debug"]])
+def test_debug_shows_the_traceback(arguments):
     with pytest.raises(ValueError, match="expected a store"):
-        main(["--debug", "verify", "nowhere"])
+        main(arguments)
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skelssl.data.verify.verify", interrupted)
+    with pytest.raises(SystemExit) as exit:
+        main(["verify", "nowhere"])
+    assert exit.value.code == 130
+    assert "pretrain --resume goes on" in capsys.readouterr().err
 
 
 def run_python(script):

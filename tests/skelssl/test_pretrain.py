@@ -1,7 +1,7 @@
 import errno
 import json
 import os
-import signal
+import random
 import subprocess
 import sys
 import time
@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from tiny import RECIPE, make_store
 
 from skelssl.engine import checkpoint
+from skelssl.engine import pretrain as pretrain_module
 from skelssl.engine.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from skelssl.engine.log import read_log
-from skelssl.engine.pretrain import TrainingError, batches, learning_rate, pretrain
+from skelssl.engine.pretrain import TrainingError, _check_shares, batches, learning_rate, pretrain
 from skelssl.engine.recipe import RecipeError, TrainingOptions, changed_keys, load_recipe, names, recipe_from_data
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,8 @@ def assert_same_weights(first, second):
 
 def test_run_folder(finished):
     assert {path.name for path in finished.iterdir()} == {
+        "checkpoint-000003.json",
+        "checkpoint-000003.pt",
         "checkpoint-000004.json",
         "checkpoint-000004.pt",
         "config.yaml",
@@ -54,9 +58,10 @@ def test_run_folder(finished):
     }
     rows = read_log(finished)
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
-    assert set(rows[0]) == {"epoch", "loss", "matm", "csm", "learning_rate", "seconds"}
+    assert set(rows[0]) == {"epoch", "loss", "matm", "csm", "learning_rate", "feature_std", "seconds"}
     assert float(rows[0]["learning_rate"]) == 0
-    assert json.loads((finished / "run.json").read_text())["threads"] == torch.get_num_threads()
+    record = json.loads((finished / "run.json").read_text())
+    assert (record["threads"], record["processes"], record["seed"]) == (torch.get_num_threads(), 1, 0)
 
 
 def test_the_same_seed_gives_the_same_weights(store, finished, tmp_path):
@@ -66,9 +71,9 @@ def test_the_same_seed_gives_the_same_weights(store, finished, tmp_path):
     assert any(not torch.equal(tensor, different[name]) for name, tensor in weights(finished).items())
 
 
-def start(store, out, epochs=4, **environment):
-    command = [sys.executable, str(Path(__file__).with_name("tiny.py")), str(store.path), str(out), str(epochs)]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+def start(store, out, epochs=4, *stop):
+    command = [sys.executable, str(Path(__file__).with_name("tiny.py")), str(store.path), str(out), str(epochs), *stop]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -80,24 +85,76 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("moment", ["after the first epoch", "in a later epoch", "inside a checkpoint"])
-def test_a_killed_run_resumes_to_the_same_weights(store, finished, tmp_path, moment):
-    run = tmp_path / "run"
-    process = start(store, run)
-    conditions = {
-        "after the first epoch": lambda: (run / "checkpoint-000001.json").exists(),
-        "in a later epoch": lambda: len(read_log(run)) >= 3,
-        "inside a checkpoint": lambda: any(run.glob(".checkpoint-00000[23].pt.partial")),
-    }
-    wait_for(conditions[moment], process)
-    process.send_signal(signal.SIGKILL)
+@pytest.mark.timeout(200)
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_weights(store, tmp_path):
+    """Three kills, two at random moments, one when a checkpoint is written but not yet in its place."""
+    epochs, run = 12, tmp_path / "run"
+    whole = pretrain(replace(RECIPE, training=replace(RECIPE.training, epochs=epochs)), store, tmp_path / "whole")
+    for epoch in (1, random.randint(3, 5)):
+        process = start(store, run, epochs)
+        wait_for(lambda number=epoch: len(read_log(run)) >= number, process)
+        time.sleep(random.uniform(0, 0.2))
+        process.kill()
+        process.wait()
+    process = start(store, run, epochs, "9")
+    wait_for((run / ".checkpoint-000009.pt.partial").exists, process)
+    process.kill()
     process.wait()
-    assert not (run / "encoder.safetensors").exists()
-    resumed = start(store, run)
+    assert load_checkpoint(run)["epoch"] == 8
+    resumed = start(store, run, epochs)
     output, _ = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, output
-    assert_same_weights(run, finished)
+    assert_same_weights(run, whole)
+    for rows in zip(read_log(run), read_log(whole), strict=True):
+        assert rows[0].keys() == rows[1].keys()
+        assert all(rows[0][name] == rows[1][name] for name in rows[0] if name != "seconds")
+    assert not list(run.glob(".*.partial"))
+
+
+@pytest.mark.timeout(200)
+def test_two_processes_train_one_encoder(store, tmp_path):
+    run, recipe = tmp_path / "run", tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(RECIPE.as_data()))
+    command = f"-m skelssl pretrain {recipe} --data {store.path} --out {run} --devices 2 --accelerator cpu"
+    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = subprocess.run([sys.executable, *command.split()], cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert json.loads((run / "run.json").read_text())["processes"] == 2
     assert [row["epoch"] for row in read_log(run)] == ["0", "1", "2", "3"]
+    assert all(torch.isfinite(tensor).all() for tensor in weights(run).values())
+
+
+class TwoProcesses:
+    world_size = 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"batch_size": 9}, "a multiple of 2"), ({"batch_size": 2}, "at least two"), ({"keep_last_batch": True}, "false")],
+)
+def test_every_process_needs_its_share_of_a_batch(changes, message):
+    with pytest.raises(RecipeError, match=message):
+        _check_shares(replace(RECIPE.training, **changes), TwoProcesses())
+    _check_shares(replace(RECIPE.training, batch_size=4), TwoProcesses())
+
+
+def test_a_run_from_before_a_key_was_added_can_be_resumed(store, tmp_path):
+    run = pretrain(RECIPE, store, tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    del config["evaluation"]["standardise"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    pretrain(RECIPE, store, run, resume=True)
+
+
+def test_other_surroundings_are_told(store, tmp_path):
+    run = pretrain(RECIPE, store, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "threads": 99}))
+    with pytest.warns(UserWarning, match="resumed with another threads: the last bits"):
+        pretrain(RECIPE, store, run, resume=True)
+    (run / "run.json").write_text("{")
+    with pytest.raises(TrainingError, match="expected a run to resume, found damaged files"):
+        pretrain(RECIPE, store, run, resume=True)
 
 
 def test_an_existing_run_is_neither_overwritten_nor_mixed_with_another_recipe(store, finished):
@@ -136,17 +193,58 @@ def test_a_loss_that_is_no_number_stops_with_the_checkpoint_intact(store, tmp_pa
     assert load_checkpoint(tmp_path / "run")["epoch"] == 1
 
 
-def test_a_damaged_checkpoint_is_named(store, tmp_path):
-    run = pretrain(RECIPE, store, tmp_path / "run")
-    data = run / "checkpoint-000004.pt"
-    content = bytearray(data.read_bytes())
+def test_collapsed_features_stop_the_training(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain_module, "encode", lambda *_: torch.randn(1, 16).expand(64, 16))
+    with pytest.raises(TrainingError, match="the features have collapsed in epoch 0"):
+        pretrain(RECIPE, store, tmp_path / "run")
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    data.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"checkpoint-000004.pt: damaged: expected the hash"):
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(store, finished, tmp_path):
+    run = pretrain(RECIPE, store, tmp_path / "run")
+    (run / "encoder.safetensors").unlink()
+    damage(run / "checkpoint-000004.pt")
+    with pytest.warns(UserWarning, match=r"000004.pt: damaged: expected the hash .*going on from checkpoint-000003"):
         pretrain(RECIPE, store, run, resume=True)
-    data.unlink()
-    with pytest.raises(CheckpointError, match=r"checkpoint-000004.json: cannot be read"):
-        pretrain(RECIPE, store, run, resume=True)
+    assert_same_weights(run, finished)
+
+
+def test_when_all_checkpoints_are_damaged_it_is_an_error(tmp_path):
+    for epoch in (1, 2, 3):
+        save_checkpoint(tmp_path, epoch, {"epoch": epoch})
+    assert sorted(path.stem for path in tmp_path.glob("*.pt")) == ["checkpoint-000002", "checkpoint-000003"]
+    damage(tmp_path / "checkpoint-000003.pt")
+    (tmp_path / "checkpoint-000002.pt").unlink()
+    with pytest.raises(CheckpointError, match=r"000003.pt: damaged.*; .*000002.json: cannot be read"):
+        load_checkpoint(tmp_path)
+
+
+FULL_DISK = """
+import resource, signal, sys, torch
+from pathlib import Path
+from skelssl.engine.checkpoint import CheckpointError, save_checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save_checkpoint(Path(sys.argv[1]), 2, {"epoch": 2, "weights": torch.zeros(100_000)})
+except CheckpointError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_refuses_in_the_middle_leaves_the_previous_checkpoint(tmp_path):
+    """A real refusal by the operating system, which limits the size of files as a full disk would."""
+    save_checkpoint(tmp_path, 1, {"epoch": 1})
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "checkpoint-000002.pt: the checkpoint could not be written" in found.stdout
+    assert load_checkpoint(tmp_path) == {"epoch": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000001.json", "checkpoint-000001.pt"]
 
 
 @pytest.mark.parametrize(
@@ -202,8 +300,26 @@ def test_flags_win_and_unknown_ones_are_errors():
 def test_unknown_keys_of_a_file_are_errors(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("dataset: tiny\npreprocessing: raw\ntrainning: {epochs: 3}\n")
-    with pytest.raises(RecipeError, match=r"mine.yaml: .*trainning"):
+    with pytest.raises(RecipeError, match=r"mine.yaml: unknown key 'trainning'; the nearest known one is 'training'"):
         load_recipe(path)
+    for content in ("- a\n", "a: ["):
+        path.write_text(content)
+        with pytest.raises(RecipeError, match=r"mine.yaml: expected (keys and values|YAML)"):
+            load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--training.epoch=3", "unknown key 'training.epoch'; the nearest known one is 'training.epochs'"),
+        ("--learning_rate=1", "unknown key 'learning_rate'; the nearest known one is 'training.learning_rate'"),
+        ("--training.epochs=0", "training.epochs: expected at least 1, found 0"),
+        ("--training.learning_rate=.nan", "training.learning_rate: expected at least 0, found nan"),
+    ],
+)
+def test_wrong_flags_name_what_is_known(flag, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("pstl-nw-ucla", [flag])
 
 
 def test_changed_keys():

@@ -12,7 +12,7 @@ from skelssl.engine.recipe import EvaluationOptions
 from skelssl.protocols.bootstrap import paired_interval
 from skelssl.protocols.classify import linear, nearest_neighbours, standardised
 from skelssl.protocols.evaluate import EvaluationError, evaluate, table
-from skelssl.protocols.features import calibrate, clip_batches, encode
+from skelssl.protocols.features import calibrate, clip_batches, encode, feature_std
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,37 @@ def test_nearest_neighbours_agree_with_scikit_learn(k):
     assert (found.numpy() == peer.predict(queries.numpy())).mean() > 0.95  # votes may tie when k is 5
 
 
+def test_of_equally_similar_features_the_first_counts():
+    features = torch.tensor([[-1.0, 0.0], [2.0, 0.0], [0.0, 0.0], [1.0, 0.0]]).repeat(50, 1)
+    labels = torch.arange(200) % 4 + 4 * (torch.arange(200) > 3)
+    found = nearest_neighbours((features, labels), torch.tensor([[5.0, 0.0], [0.0, 0.0]]), classes=8, k=1)
+    assert found.tolist() == [1, 0]
+    for k in (0, 201):
+        with pytest.raises(ValueError, match=f"k: expected 1 to 200, the number of training features, found {k}"):
+            nearest_neighbours((features, labels), features, classes=8, k=k)
+
+
+def test_feature_std_tells_spread_from_collapse():
+    generator = torch.Generator().manual_seed(0)
+    assert feature_std(torch.randn(4000, 32, generator=generator)) == pytest.approx(1, abs=0.02)
+    assert feature_std(torch.randn(1, 32, generator=generator).expand(64, 32)) < 1e-6
+    assert feature_std(torch.zeros(64, 32)) == 0
+
+
+def test_evaluation_draws_nothing_from_the_outside_and_leaves_the_generator(run, store, results, tmp_path):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    assert evaluate(run, store, out=tmp_path) == results
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_protocol_alone(run, store, tmp_path):
+    assert {result.protocol for result in evaluate(run, store, protocols=["knn"], out=tmp_path)} == {"knn"}
+    for protocols in (["knn", "fusion"], []):
+        with pytest.raises(EvaluationError, match="protocols: expected some of linear, knn, found"):
+            evaluate(run, store, protocols=protocols, out=tmp_path)
+
+
 def test_ties_of_votes_go_to_the_more_similar_class():
     features = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     found = nearest_neighbours((features, torch.tensor([0, 1])), torch.tensor([[0.6, 1.0]]), classes=2, k=2)
@@ -95,6 +126,10 @@ def test_calibration_sets_the_statistics_and_leaves_the_weights(store):
     assert all(torch.equal(a, b) for a, b in zip(weights, encoder.parameters(), strict=True))
     assert encoder.data_bn.running_mean.abs().max() > 0.05
     assert encoder.data_bn.momentum == 0.1
+    again = build_encoder(RECIPE, store)
+    again.load_state_dict({**again.state_dict(), **dict(encoder.named_parameters())})
+    calibrate(again, RECIPE, store, store.select("train"))  # no dropout: nothing is drawn
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in encoder.state_dict().items())
     encoder.eval()
     with torch.no_grad():
         normalised = encoder._normalised(torch.cat(list(clip_batches(RECIPE, store, store.select("train")))))

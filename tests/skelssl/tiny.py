@@ -1,6 +1,8 @@
 """A store and a recipe that train in seconds."""
 
+import os
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,12 +44,28 @@ def make_store(path: Path) -> Store:
 
 
 def main() -> None:
-    """`python tiny.py STORE OUT EPOCHS`: trains or resumes, as a process that can be killed."""
+    """`python tiny.py STORE OUT EPOCHS [STOP]`: trains or resumes, as a process that can be killed.
+
+    With STOP, it waits when the data of checkpoint number STOP are written but not yet in their place.
+    """
     from skelssl.engine.pretrain import pretrain
 
-    store, out, epochs = sys.argv[1:]
+    store, out, epochs, *stop = sys.argv[1:]
+    if stop:
+        _wait_before(f"checkpoint-{int(stop[0]):06d}.pt")
     recipe = replace(RECIPE, training=replace(RECIPE.training, epochs=int(epochs)))
     pretrain(recipe, open_store(store), Path(out), resume=True)
+
+
+def _wait_before(name: str) -> None:
+    move = os.replace
+
+    def slow_move(source: Path, target: Path) -> None:
+        if Path(target).name == name:
+            time.sleep(60)
+        move(source, target)
+
+    os.replace = slow_move  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
