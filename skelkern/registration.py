@@ -23,7 +23,7 @@ def register(
 
     Args:
         schema: the op's name, arguments and results in torch's schema language; no argument is mutated.
-        device: dispatch key of `run`: "CPU", "CUDA", or "CompositeExplicitAutograd" for any device.
+        device: dispatch key of `run`, such as "CPU".
         run: computes the op.
         fake: the same signature, shapes and dtypes only.
         backward: gradient formula `(ctx, *output_gradients)`; None for an op that is only run without gradients.

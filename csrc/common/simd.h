@@ -99,7 +99,9 @@ constexpr std::int64_t padded(std::int64_t floats) {
   return 16 * (blocks | 1);
 }
 
-constexpr std::int64_t round_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+constexpr std::int64_t round_up(std::int64_t value, std::int64_t step) { return ceil_div(value, step) * step; }
 
 // source (rows, columns) with leading dimension source_ld -> target (columns, rows) with target_ld.
 inline void transpose(const float* source, std::int64_t source_ld, std::int64_t rows, std::int64_t columns,

@@ -17,8 +17,6 @@ constexpr std::int64_t kPanelFloats = 96 * 1024;  // a panel of transposed featu
 constexpr std::int64_t kRows = 16;                // rows of a symmetric product that share their first column
 constexpr std::int64_t kRowsOfTask = 64;          // rows of a product merged or computed by one task
 
-std::int64_t tasks(std::int64_t size, std::int64_t step) { return (size + step - 1) / step; }
-
 // The arrays of `saved` by name; `side` is 0 for z1, 1 for z2.
 struct Statistics {
   float *mean[2], *inverse_std[2], *diagonal;  // (d) each
@@ -112,7 +110,7 @@ struct GramPlan {
   explicit GramPlan(const CrossCorrelationInputs& in)
       : ld(padded(in.n)),
         group_features(round_up(std::max<std::int64_t>(in.n, 10 * kFeatures), kFeatures)),
-        groups(tasks(in.d, group_features)),
+        groups(ceil_div(in.d, group_features)),
         panel_features(std::clamp(kPanelFloats / ld / kFeatures * kFeatures, kFeatures, group_features)) {}
 
   std::int64_t matrix() const { return ld * ld; }
@@ -175,7 +173,7 @@ bool gram_products(const CrossCorrelationInputs& in, const CrossCorrelationSaved
   const GramPlan plan(in);
   float* partial = thread_scratch(Slot::workspace, static_cast<std::size_t>(2 * plan.groups * plan.matrix()));
   if (partial == nullptr) return false;
-  const std::int64_t row_tasks = tasks(in.n, kRowsOfTask);
+  const std::int64_t row_tasks = ceil_div(in.n, kRowsOfTask);
   return parallel_chunks(plan.groups, in.threads, static_cast<std::size_t>(plan.scratch_floats(in.n)),
                          [&](std::int64_t group, float* scratch) {
                            gram_of_group(in, statistics, plan, group, scratch, partial + 2 * group * plan.matrix());
@@ -196,13 +194,13 @@ bool feature_products(const CrossCorrelationInputs& in, const CrossCorrelationSa
   float* z1 = thread_scratch(Slot::workspace, static_cast<std::size_t>(2 * in.n * ld));
   if (z1 == nullptr) return false;
   float* const z2 = z1 + in.n * ld;
-  return parallel_chunks(tasks(in.d, kFeatures), in.threads, 0,
+  return parallel_chunks(ceil_div(in.d, kFeatures), in.threads, 0,
                          [&](std::int64_t index, float*) {
                            const Chunk chunk(index, in.d);
                            float* const targets[2] = {z1 + chunk.first, z2 + chunk.first};
                            measure_pair(in, statistics, chunk, targets, ld);
                          }) &&
-         parallel_chunks(tasks(in.d, kRowsOfTask), in.threads, static_cast<std::size_t>(kRowsOfTask * ld),
+         parallel_chunks(ceil_div(in.d, kRowsOfTask), in.threads, static_cast<std::size_t>(kRowsOfTask * ld),
                          [&](std::int64_t task, float* rows) {
                            const std::int64_t first = task * kRowsOfTask, count = std::min(kRowsOfTask, in.d - first);
                            product({z1 + first, 1, ld, z2, ld, rows, ld, in.n, false}, count, round_up(in.d, kLanes));
@@ -263,20 +261,22 @@ bool gram_gradients(const CrossCorrelationInputs& in, const CrossCorrelationSave
                     float* const gradients[2]) {
   const Statistics statistics(saved, in.d);
   const std::int64_t size = in.n * kFeatures;
-  return parallel_chunks(
-      tasks(in.d, kFeatures), in.threads, static_cast<std::size_t>(3 * size), [&](std::int64_t index, float* scratch) {
-        const Chunk chunk(index, in.d);
-        float* z[2] = {scratch, scratch + size};
-        float* squares = scratch + 2 * size;
-        for (int side = 0; side < 2; ++side) standardise(in, statistics, side, chunk, z[side], kFeatures);
-        for (int side = 0; side < 2; ++side) {
-          if (gradients[side] == nullptr) continue;
-          const float* gram = saved.products + (1 - side) * in.n * in.n;
-          product({gram, in.n, 1, z[side], kFeatures, squares, kFeatures, in.n, false}, in.n,
-                  round_up(chunk.columns, kLanes));
-          finish(in, statistics, side, chunk, loss_gradient, squares, z[side], z[1 - side], kFeatures, gradients[side]);
-        }
-      });
+  return parallel_chunks(ceil_div(in.d, kFeatures), in.threads, static_cast<std::size_t>(3 * size),
+                         [&](std::int64_t index, float* scratch) {
+                           const Chunk chunk(index, in.d);
+                           float* z[2] = {scratch, scratch + size};
+                           float* squares = scratch + 2 * size;
+                           for (int side = 0; side < 2; ++side)
+                             standardise(in, statistics, side, chunk, z[side], kFeatures);
+                           for (int side = 0; side < 2; ++side) {
+                             if (gradients[side] == nullptr) continue;
+                             const float* gram = saved.products + (1 - side) * in.n * in.n;
+                             product({gram, in.n, 1, z[side], kFeatures, squares, kFeatures, in.n, false}, in.n,
+                                     round_up(chunk.columns, kLanes));
+                             finish(in, statistics, side, chunk, loss_gradient, squares, z[side], z[1 - side],
+                                    kFeatures, gradients[side]);
+                           }
+                         });
 }
 
 bool feature_gradients(const CrossCorrelationInputs& in, const CrossCorrelationSaved& saved, float loss_gradient,
@@ -290,7 +290,7 @@ bool feature_gradients(const CrossCorrelationInputs& in, const CrossCorrelationS
   std::fill(by_other[0], by_other[0] + 2 * in.d * ld, 0.0f);
   transpose(saved.products, in.d, in.d, in.d, by_other[0], ld);
   for (std::int64_t row = 0; row < in.d; ++row) std::copy_n(saved.products + row * in.d, in.d, by_other[1] + row * ld);
-  const std::int64_t chunks = tasks(in.d, kFeatures);
+  const std::int64_t chunks = ceil_div(in.d, kFeatures);
   const auto each_chunk = [&](std::size_t scratch_floats, const auto& body) {
     return parallel_chunks(2 * chunks, in.threads, scratch_floats, [&](std::int64_t task, float* scratch) {
       body(static_cast<int>(task / chunks), Chunk(task % chunks, in.d), scratch);

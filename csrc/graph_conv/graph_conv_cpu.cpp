@@ -21,8 +21,6 @@ constexpr std::int64_t kBlockFloats = 192 * 1024;  // rows of one block of frame
 constexpr std::int64_t kMostTasks = 16;            // partial sums of backward, merged in order
 constexpr int kDotTile = kLanes == 16 ? 5 : 3;     // kDotTile^2 accumulators of the adjacency's gradient
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 // Sizes that follow from the problem's shape.
 struct Plan {
   std::int64_t kc;                // k * c: depth of the forward product
@@ -64,8 +62,7 @@ T* take(float*& memory, std::int64_t floats) {
   return reinterpret_cast<T*>(std::exchange(memory, memory + round_up(floats, 16)));
 }
 
-// Copies b (depth, columns) given by rows(depth index) into panels of kPanel columns: (panels, depth, kPanel),
-// zero-padded.
+// A right operand (depth, columns) as panels of kPanel columns: (panels, depth, kPanel), zero-padded.
 struct Panels {
   std::int64_t depth, columns;
   float* data;
@@ -111,8 +108,7 @@ void multiply_panels(const float* a, std::int64_t lda, const Panels& panels, std
 // Everything that one block of frames is computed in; rows are ordered by the support's groups except those of x.
 struct Rows {
   FrameRows x, y;
-  float* z;                    // (rows, ld_z)
-  const std::int32_t* joints;  // (v): 0, 1, ..., v - 1
+  float* z;  // (rows, ld_z)
 
   static std::int64_t floats(const GraphConvProblem& p, const Plan& plan) {
     return round_up(plan.rows * plan.ld_x, 16) + plan.rows * (plan.ld_y + plan.ld_z) + round_up(p.v, 16) + 64;
@@ -122,10 +118,9 @@ struct Rows {
     float* x_rows = take<float>(memory, plan.rows * plan.ld_x);
     float* y_rows = take<float>(memory, plan.rows * plan.ld_y);
     z = take<float>(memory, plan.rows * plan.ld_z);
-    auto* natural = take<std::int32_t>(memory, p.v);
+    auto* natural = take<std::int32_t>(memory, p.v);  // (v): 0, 1, ..., v - 1
     for (std::int64_t joint = 0; joint < p.v; ++joint) natural[joint] = static_cast<std::int32_t>(joint);
-    joints = natural;
-    x = {0, p.v, p.c, joints, plan.ld_x, x_rows};
+    x = {0, p.v, p.c, natural, plan.ld_x, x_rows};
     y = {0, p.v, p.c_out, nullptr, plan.ld_y, y_rows};
   }
 

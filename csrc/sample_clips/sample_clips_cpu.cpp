@@ -14,8 +14,6 @@ namespace {
 
 constexpr std::int64_t kFramesOfTask = 64;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 SKELKERN_INLINE Vec gather(const float* base, const std::int32_t* index) {
 #if defined(__AVX512F__)
   return (Vec)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, _mm512_loadu_si512(index), base, 4);

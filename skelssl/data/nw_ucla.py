@@ -1,5 +1,6 @@
 """Northwestern-UCLA Multiview Action 3D from its published JSON files (Wang et al., CVPR 2014)."""
 
+import itertools
 import json
 import re
 import tarfile
@@ -100,10 +101,9 @@ def _process(sequence: Sequence, preprocessing: str, repaired: dict[str, int]) -
 
 
 def _check_counts(source: Path, sequences: list[Sequence]) -> None:
-    names = [sequence.name for sequence in sequences]
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    if twice:
-        raise StoreError(f"{source}: {sorted(twice)[0]} occurs more than once")
+    for one, following in itertools.pairwise(sequences):  # sorted by name
+        if one.name == following.name:
+            raise StoreError(f"{source}: {one.name} occurs more than once")
     for view, expected in VIEWS.items():
         found = sum(sequence.view == view for sequence in sequences)
         if found != expected:

@@ -90,7 +90,7 @@ def open_store(path: Path | str) -> Store:
     path = Path(path)
     header = _read_header(path)
     arrays = {name: _load(path, name) for name in ("frames", "offsets", *PER_SAMPLE)}
-    splits = {file.name.split(".")[1]: _load(path, file.stem) for file in sorted(path.glob("split.*.npy"))}
+    splits = {file.stem.removeprefix("split."): _load(path, file.stem) for file in sorted(path.glob("split.*.npy"))}
     store = Store(path, header, **arrays, splits=splits)
     _check(store)
     return store

@@ -1,7 +1,5 @@
 """ST-GCN (Yan et al., AAAI 2018) in the narrow form of AimCLR and PSTL, with joints that can be removed."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -119,6 +117,3 @@ def _blocks(in_channels: int, hidden: int, last: int) -> list[tuple[tuple[int, i
     inputs = [in_channels, *outputs[:-1]]
     strides = [2 if number in (4, 7) else 1 for number in range(10)]
     return [((i, o), stride) for i, o, stride in zip(inputs, outputs, strides, strict=True)]
-
-
-ENCODERS: dict[str, Any] = {"stgcn": STGCN}

@@ -125,7 +125,7 @@ def _train_epoch(
     """One pass over the data; the mean of every value that the method returns, and the learning rate."""
     options = recipe.training
     draws = Draws(options.seed, epoch)
-    torch.manual_seed(Draws(options.seed, epoch).words(torch.tensor([fabric.global_rank]), "torch", "seed", ()).item())
+    torch.manual_seed(draws.words(torch.tensor([fabric.global_rank]), "torch", "seed", ()).item())
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(options, epoch)
     model.train()

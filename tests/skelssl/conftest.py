@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from tiny import make_store
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +13,9 @@ def nw_ucla_archive():
     if not archive.is_file():
         pytest.skip(f"needs the published NW-UCLA files at {archive} (set SKELSSL_DATA to the folder of nw_ucla/)")
     return archive
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """The small store that recipes of `tiny` train on; tests that change a store make their own."""
+    return make_store(tmp_path_factory.mktemp("data") / "store")

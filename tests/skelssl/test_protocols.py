@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
-from tiny import RECIPE, make_store
+from tiny import RECIPE
 
 from skelssl.engine.pretrain import build_encoder, pretrain
 from skelssl.engine.recipe import EvaluationOptions
@@ -13,11 +13,6 @@ from skelssl.protocols.bootstrap import paired_interval
 from skelssl.protocols.classify import linear, nearest_neighbours, standardised
 from skelssl.protocols.evaluate import EvaluationError, evaluate, table
 from skelssl.protocols.features import calibrate, clip_batches, encode, feature_std
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("data") / "store")
 
 
 @pytest.fixture(scope="module")
