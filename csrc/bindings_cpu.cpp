@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <new>
 
+#include "block_tail/block_tail.h"
 #include "common/levels.h"
 #include "common/pages.h"
 #include "common/parallel.h"
@@ -113,6 +114,54 @@ bool sample_clips(const std::array<std::uintptr_t, 9>& arrays, bool frames_are_b
   return result == skelkern::SampleClipsResult::done;
 }
 
+void block_tail_statistics(std::uintptr_t x, const std::array<std::int64_t, 3>& sizes, int threads, std::uintptr_t mean,
+                           std::uintptr_t variance) {
+  const auto [n, c, length] = sizes;
+  pybind11::gil_scoped_release release;
+  require(
+      SKELKERN_PICK(block_tail)
+          .statistics(pointer<const float>(x), n, c, length, threads, pointer<float>(mean), pointer<float>(variance)));
+}
+
+// arrays: (x, mean, inverse_std, weight, bias, residual); sizes: (n, c, length)
+skelkern::BlockTailProblem block_tail_problem(const std::array<std::uintptr_t, 6>& arrays,
+                                              const std::array<std::int64_t, 3>& sizes, double dropout,
+                                              std::uint64_t seed, bool relu, int threads) {
+  const auto [n, c, length] = sizes;
+  return {pointer<const float>(arrays[0]),
+          pointer<const float>(arrays[1]),
+          pointer<const float>(arrays[2]),
+          pointer<const float>(arrays[3]),
+          pointer<const float>(arrays[4]),
+          pointer<const float>(arrays[5]),
+          n,
+          c,
+          length,
+          dropout,
+          seed,
+          relu,
+          threads};
+}
+
+void block_tail_forward(const std::array<std::uintptr_t, 6>& arrays, const std::array<std::int64_t, 3>& sizes,
+                        double dropout, std::uint64_t seed, bool relu, int threads, std::uintptr_t y) {
+  pybind11::gil_scoped_release release;
+  const auto problem = block_tail_problem(arrays, sizes, dropout, seed, relu, threads);
+  require(SKELKERN_PICK(block_tail).forward(problem, pointer<float>(y)));
+}
+
+// gradients: of x, weight, bias and residual
+void block_tail_backward(const std::array<std::uintptr_t, 6>& arrays, const std::array<std::int64_t, 3>& sizes,
+                         double dropout, std::uint64_t seed, bool relu, int threads, bool through_statistics,
+                         std::uintptr_t y, std::uintptr_t y_gradient, const std::array<std::uintptr_t, 4>& gradients) {
+  pybind11::gil_scoped_release release;
+  const auto problem = block_tail_problem(arrays, sizes, dropout, seed, relu, threads);
+  require(SKELKERN_PICK(block_tail)
+              .backward(problem, through_statistics, pointer<const float>(y), pointer<const float>(y_gradient),
+                        {pointer<float>(gradients[0]), pointer<float>(gradients[1]), pointer<float>(gradients[2]),
+                         pointer<float>(gradients[3])}));
+}
+
 void advise_huge_pages(std::uintptr_t data, std::size_t bytes) {
   skelkern::advise_huge_pages(pointer<void>(data), bytes);
 }
@@ -127,6 +176,9 @@ double multiply_add(std::int64_t iterations, int threads) {
 PYBIND11_MODULE(_cpu, module) {
   module.def("level", [] { return skelkern::level_name(skelkern::cpu_level()); });
   module.def("compiler", [] { return __VERSION__; });
+  module.def("block_tail_statistics", block_tail_statistics);
+  module.def("block_tail_forward", block_tail_forward);
+  module.def("block_tail_backward", block_tail_backward);
   module.def("cross_correlation_forward", cross_correlation_forward);
   module.def("cross_correlation_backward", cross_correlation_backward);
   module.def("graph_conv_forward", graph_conv_forward);

@@ -3,6 +3,7 @@
 import torch  # noqa: F401  first, so that the compiled module shares torch's OpenMP threads
 
 from skelkern.dispatch import explain, use
+from skelkern.ops.block_tail import block_tail
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.sample_clips import sample_clips
@@ -11,6 +12,7 @@ from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_
 __version__ = "0.1.0"
 
 __all__ = [
+    "block_tail",
     "cross_correlation_loss",
     "explain",
     "graph_conv",

@@ -2,6 +2,22 @@
 
 def level() -> str: ...
 def compiler() -> str: ...
+def block_tail_statistics(x: int, sizes: tuple[int, ...], threads: int, mean: int, variance: int) -> None: ...
+def block_tail_forward(
+    arrays: tuple[int, ...], sizes: tuple[int, ...], dropout: float, seed: int, relu: bool, threads: int, y: int
+) -> None: ...
+def block_tail_backward(
+    arrays: tuple[int, ...],
+    sizes: tuple[int, ...],
+    dropout: float,
+    seed: int,
+    relu: bool,
+    threads: int,
+    through_statistics: bool,
+    y: int,
+    y_gradient: int,
+    gradients: tuple[int, ...],
+) -> None: ...
 def cross_correlation_forward(
     z1: int,
     z2: int,

@@ -1,7 +1,11 @@
 """The ops as modules, with the field's usual names of parameters."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
+from skelkern.ops.block_tail import block_tail
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.graph_conv import graph_conv
 
@@ -26,6 +30,50 @@ class GraphConv(nn.Module):
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
         """x (N, C, T, V), adjacency (K, V, V) or (N, K, V, V) -> (N, C', T, V); see `skelkern.graph_conv`."""
         return graph_conv(x, self.conv.weight, self.conv.bias, adjacency)
+
+
+class BlockTail(nn.BatchNorm2d):
+    """Batch normalisation, then dropout, a residual and ReLU, in one pass; see `skelkern.block_tail`.
+
+    A batch normalisation in every other respect: its state_dict, its statistics, its initialisation. Every call draws
+    the seed of its dropout from torch's generator.
+
+    Args:
+        channels: C.
+        dropout: probability of an element to become 0; active while `self.dropout` is in training mode.
+        relu: whether the ReLU is applied.
+        options: of `torch.nn.BatchNorm2d`.
+    """
+
+    def __init__(self, channels: int, dropout: float = 0.0, relu: bool = True, **options: Any):
+        super().__init__(channels, **options)
+        self.dropout = nn.Dropout(dropout)
+        self.relu = relu
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        """input, residual (N, C, T, V) -> the same shape."""
+        self._check_input_dim(input)
+        dropout = self.dropout.p if self.dropout.training else 0.0
+        seed = torch.randint(2**63 - 1, (), device=input.device) if dropout > 0 else None
+        kept = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
+        training = self.training or kept[0] is None
+        return block_tail(
+            *(input, *kept, self.weight, self.bias, residual),
+            training=training,
+            momentum=self._share() if training else 0.0,
+            eps=self.eps,
+            dropout=dropout,
+            seed=seed,
+            relu=self.relu,
+        )
+
+    def _share(self) -> float:
+        """Counts a batch; its share of the running statistics, a cumulative mean where momentum is None."""
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                return 1.0 / float(self.num_batches_tracked)
+        return self.momentum or 0.0
 
 
 class CrossCorrelationLoss(nn.Module):

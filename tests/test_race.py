@@ -43,6 +43,15 @@ def test_a_peer_that_disagrees_has_no_ratio():
     assert race.OURS in result.ratios
 
 
+def test_random_peers_agree_in_size_alone():
+    def draws(scale, seed):
+        return lambda: (scale * torch.randn(100_000, generator=torch.Generator().manual_seed(seed)),)
+
+    steps = {"official": draws(1, 0), race.OURS: draws(1, 1), "twice as large": draws(2, 2)}
+    assert set(race.race(steps, seconds=0, random=True).ratios) == {"official", race.OURS}
+    assert race.OURS not in race.race(steps, seconds=0).ratios
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_nan_and_infinity_are_no_agreement(value):
     result = race.race({"official": sleeper(0), race.OURS: sleeper(0, value=value)}, seconds=0)

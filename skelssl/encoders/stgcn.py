@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from skelkern.nn import GraphConv
+from skelkern.nn import BlockTail, GraphConv
 from skelssl.skeletons import Skeleton
 from skelssl.skeletons.graph import adjacency
 
@@ -17,23 +17,25 @@ class Block(nn.Module):
         super().__init__()
         in_channels, out_channels = channels
         self.gcn = GraphConv(in_channels, out_channels, subsets)
-        self.tcn = nn.Sequential(
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, (KERNEL, 1), (stride, 1), (KERNEL // 2, 0)),
-            nn.BatchNorm2d(out_channels),
-            nn.Dropout(dropout, inplace=True),
+        # numbered as the layers of the plain form: normalisation, ReLU, convolution, normalisation, dropout
+        self.tcn = nn.ModuleDict(
+            {
+                "0": BlockTail(out_channels),
+                "2": nn.Conv2d(out_channels, out_channels, (KERNEL, 1), (stride, 1), (KERNEL // 2, 0)),
+                "3": BlockTail(out_channels, dropout),
+            }
         )
         self.has_residual = residual
         self.residual: nn.Module = nn.Identity()
         if residual and (in_channels != out_channels or stride != 1):
             self.residual = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=(stride, 1)), nn.BatchNorm2d(out_channels)
+                nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=(stride, 1)),
+                BlockTail(out_channels, relu=False),
             )
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        y = self.tcn(self.gcn(x, adjacency))
-        return torch.relu(y + self.residual(x) if self.has_residual else y)
+        y = self.tcn["2"](self.tcn["0"](self.gcn(x, adjacency)))
+        return self.tcn["3"](y, self.residual(x) if self.has_residual else None)
 
 
 class STGCN(nn.Module):

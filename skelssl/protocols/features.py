@@ -49,6 +49,9 @@ def calibrate(encoder: nn.Module, recipe: Recipe, store: Store, samples: np.ndar
     encoder.eval()
     for norm in norms:
         norm.train()
+    for module in encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
     for clips in clip_batches(recipe, store, samples, _device(encoder)):
         encoder(clips)
     for norm, momentum in zip(norms, momenta, strict=True):

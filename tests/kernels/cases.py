@@ -62,7 +62,23 @@ def sample_clips_inputs(seed: int) -> dict[str, Any]:
     }
 
 
+def block_tail_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "x": 1 + torch.randn(5, 7, 11, 25, generator=generator),
+        "running_mean": torch.zeros(7),
+        "running_var": torch.ones(7),
+        "weight": 1 + torch.rand(7, generator=generator),
+        "bias": torch.randn(7, generator=generator),
+        "residual": torch.randn(5, 7, 11, 25, generator=generator),
+        "training": True,
+        "dropout": 0.3,
+        "seed": torch.tensor(2**40 + seed),
+    }
+
+
 CASES = [
+    OpCase(skelkern.block_tail, block_tail_inputs, ("x", "weight", "bias", "residual")),
     OpCase(skelkern.cross_correlation_loss, cross_correlation_inputs, ("z1", "z2")),
     OpCase(skelkern.graph_conv, graph_conv_inputs, ("x", "weight", "bias", "adjacency")),
     OpCase(skelkern.sample_clips, sample_clips_inputs),

@@ -1,0 +1,299 @@
+"""Batch normalisation, dropout, residual and ReLU in one op."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skelkern import _cpu
+from skelkern.checks import check_number, check_same, check_shape, check_tensor
+from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.ops.block_tail import reference
+from skelkern.registration import address, empty_output, float32, not_twice_differentiable, register
+
+
+def block_tail(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    *,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    dropout: float = 0.0,
+    seed: Tensor | None = None,
+    relu: bool = True,
+    impl: str = "auto",
+) -> Tensor:
+    """The tail of a convolution block: relu(dropout(batch_norm(x)) + residual).
+
+    The first arguments, and what happens to the running statistics, are those of `torch.nn.functional.batch_norm`. The
+    kernel reads x twice, writes y once and keeps only its input and output for backward: neither the normalised values
+    nor the dropout mask, which is a pure function of the seed and an element's place (Philox4x32-10) and is made again.
+
+    Source: Ioffe and Szegedy, "Batch Normalization", ICML 2015; Srivastava et al., "Dropout", JMLR 2014; the order is
+    that of ST-GCN's unit (Yan et al., AAAI 2018).
+
+    Args:
+        x: (N, C, *).
+        running_mean: (C) or None; changed in place when training.
+        running_var: (C) or None; as running_mean, unbiased.
+        weight: (C) scale, or None together with bias.
+        bias: (C) shift, or None.
+        residual: as x, added after dropout; or None.
+        training: normalise by the statistics of x (biased variance) instead of the running ones.
+        momentum: share of x's statistics in the new running ones.
+        eps: added to the variance.
+        dropout: probability in [0, 1) of an element to become 0; the others are scaled by 1 / (1 − dropout). Applied
+            wherever it is above 0, whatever `training` says.
+        seed: int64 scalar tensor, a new one for every call; needed when dropout is above 0.
+        relu: whether the ReLU is applied.
+        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+
+    Returns:
+        As x, differentiable by x, weight, bias and residual.
+
+    Raises:
+        TypeError: an argument is no floating-point tensor (the seed: no int64 one), or x and residual differ in dtype.
+        ValueError: shapes or devices do not fit, running statistics or the seed are missing where they are needed, or
+            there is only one value per channel to compute statistics of.
+    """
+    if residual is not None and torch.is_autocast_enabled(x.device.type):
+        residual = residual.to(x.dtype)
+    _check(x, running_mean, running_var, weight, bias, residual, training)
+    _check_dropout(x, dropout, seed)
+    check_number("momentum", momentum, 0, 1)
+    check_number("eps", eps, low=0)
+    tensors = (x, None if training else running_mean, None if training else running_var, weight, bias, residual)
+    run = BLOCK_TAIL.choose(impl, x, running_mean, running_var, weight, bias, residual, seed)
+    if x.numel() == 0:
+        return x + 0 if residual is None else x + residual
+    y, mean, variance = run(*tensors, seed if dropout > 0 else None, float(dropout), float(eps), relu)
+    if training:
+        _update(x.numel() // x.shape[1], momentum, running_mean, running_var, mean, variance)
+    return y
+
+
+@torch.no_grad()
+def _update(
+    count: int,
+    momentum: float,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+) -> None:
+    if running_mean is not None:
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+    if running_var is not None:
+        running_var.lerp_((variance * (count / (count - 1))).to(running_var.dtype), momentum)
+
+
+def _check(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    training: bool,
+) -> None:
+    check_tensor("x", x)
+    if x.dim() < 2:
+        raise ValueError(f"x: expected (N, C, *), found {tuple(x.shape)}")
+    by_channel = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    for name, tensor in by_channel.items():
+        if tensor is not None:
+            check_tensor(name, tensor)
+            check_shape(name, tensor, "C", {"C": x.shape[1]})
+            check_same("device", "x", x, **{name: tensor})
+    if (weight is None) != (bias is None):
+        raise ValueError(
+            f"bias: expected with weight or not at all, found {'weight' if bias is None else 'bias'} alone"
+        )
+    if not training and (running_mean is None or running_var is None):
+        raise ValueError("running_mean, running_var: expected tensors when not training, found None")
+    if training and x.numel() == x.shape[1] > 0:
+        raise ValueError(f"x: expected more than one value per channel when training, found {tuple(x.shape)}")
+    if residual is not None:
+        check_tensor("residual", residual)
+        check_same("dtype", "x", x, residual=residual)
+        check_same("device", "x", x, residual=residual)
+        if residual.shape != x.shape:
+            raise ValueError(f"residual: expected x's shape {tuple(x.shape)}, found {tuple(residual.shape)}")
+
+
+def _check_dropout(x: Tensor, dropout: float, seed: Tensor | None) -> None:
+    check_number("dropout", dropout, 0, 1)
+    if dropout == 1:
+        raise ValueError("dropout: expected less than 1, found 1")
+    if dropout > 0:
+        if seed is None:
+            raise ValueError("seed: expected an int64 scalar tensor when dropout is above 0, found None")
+        check_tensor("seed", seed, (torch.int64,))
+        check_shape("seed", seed, "", {})
+        check_same("device", "x", x, seed=seed)
+
+
+Statistics = tuple[Tensor, Tensor, Tensor]  # y, mean and biased variance (C)
+
+
+def _reference(x: Tensor, *rest: Any) -> Statistics:
+    wide = torch.promote_types(x.dtype, torch.float32)
+    *tensors, seed, dropout, eps, relu = rest
+    mean, variance, weight, bias, residual = (None if tensor is None else tensor.to(wide) for tensor in tensors)
+    with torch.autocast(x.device.type, enabled=False):
+        y, mean, variance = reference.block_tail(
+            x.to(wide), mean, variance, weight, bias, residual, seed, dropout, eps, relu
+        )
+    return y.to(x.dtype), mean, variance
+
+
+def _cpu_tail(*arguments: Any) -> Statistics:
+    y, mean, variance, _ = block_tail_cpu(*arguments)
+    return y, mean, variance
+
+
+def _sizes(x: Tensor) -> tuple[int, int, int]:
+    """(n, c, length) as the kernel takes them."""
+    return x.shape[0], x.shape[1], x.shape[2:].numel()
+
+
+def _run_forward(
+    x: Tensor,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    seed: Tensor | None,
+    dropout: float,
+    eps: float,
+    relu: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    data, threads = float32(x), torch.get_num_threads()
+    if mean is None or variance is None:
+        mean, variance = torch.empty(x.shape[1]), torch.empty(x.shape[1])
+        _cpu.block_tail_statistics(address(data), _sizes(x), threads, address(mean), address(variance))
+    else:
+        mean, variance = (value.detach().to(torch.float32, copy=True) for value in (mean, variance))
+    inverse_std = (variance + eps).rsqrt()
+    inputs = (data, mean, inverse_std, float32(weight), float32(bias), float32(residual))
+    y = empty_output(*x.shape)
+    draws = (dropout, _word(seed), relu, threads)
+    _cpu.block_tail_forward(tuple(map(address, inputs)), _sizes(x), *draws, address(y))
+    return y.to(x.dtype), mean, variance, inverse_std
+
+
+def _word(seed: Tensor | None) -> int:
+    """The seed's bits as an unsigned number."""
+    return 0 if seed is None else int(seed) & (2**64 - 1)
+
+
+def _fake_forward(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    mean, variance, inverse_std = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(3))
+    return x.new_empty(x.shape), mean, variance, inverse_std
+
+
+def _run_backward(
+    y_gradient: Tensor,
+    x: Tensor,
+    y: Tensor,
+    mean: Tensor,
+    inverse_std: Tensor,
+    weight: Tensor | None,
+    seed: Tensor | None,
+    dropout: float,
+    relu: bool,
+    through_statistics: bool,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    shapes = (x.shape, x.shape[1:2], x.shape[1:2], x.shape)
+    gradients = [empty_output(*shape) if each else None for shape, each in zip(shapes, wanted, strict=True)]
+    inputs = (float32(x), mean, inverse_std, float32(weight), None, None)
+    output, incoming = float32(y), float32(y_gradient)
+    _cpu.block_tail_backward(
+        tuple(map(address, inputs)),
+        _sizes(x),
+        dropout,
+        _word(seed),
+        relu,
+        torch.get_num_threads(),
+        through_statistics,
+        address(output),
+        address(incoming),
+        tuple(map(address, gradients)),
+    )
+    dtypes = _gradient_dtypes(x, weight)
+    filled = (
+        torch.empty(0, dtype=dtype) if gradient is None else gradient.to(dtype)
+        for gradient, dtype in zip(gradients, dtypes, strict=True)
+    )
+    x_gradient, weight_gradient, bias_gradient, residual_gradient = filled
+    return x_gradient, weight_gradient, bias_gradient, residual_gradient
+
+
+def _gradient_dtypes(x: Tensor, weight: Tensor | None) -> tuple[torch.dtype, ...]:
+    """Of x, weight, bias and residual."""
+    affine = torch.float32 if weight is None else weight.dtype
+    return x.dtype, affine, affine, x.dtype
+
+
+def _fake_backward(y_gradient: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    weight, wanted = rest[3], rest[-1]
+    shapes = (x.shape, x.shape[1:2], x.shape[1:2], x.shape)
+    x_gradient, weight_gradient, bias_gradient, residual_gradient = (
+        x.new_empty(shape if each else (0,), dtype=dtype)
+        for shape, each, dtype in zip(shapes, wanted, _gradient_dtypes(x, weight), strict=True)
+    )
+    return x_gradient, weight_gradient, bias_gradient, residual_gradient
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, mean, _, weight, _, _, seed, ctx.dropout, _, ctx.relu = inputs
+    y, batch_mean, _, inverse_std = output
+    ctx.through_statistics = mean is None
+    ctx.save_for_backward(x, y, batch_mean, inverse_std, weight, seed)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, y_gradient: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Gradients of y alone: the statistics only go into running ones."""
+    if y_gradient is None:
+        return (None,) * 10
+    needs = ctx.needs_input_grad
+    wanted = [needs[0], needs[3], needs[4], needs[5]]
+    options = (ctx.dropout, ctx.relu, ctx.through_statistics, wanted)
+    gradients = block_tail_cpu_backward(y_gradient, *ctx.saved_tensors, *options)
+    x, weight, bias, residual = (gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
+    return x, None, None, weight, bias, residual, None, None, None, None
+
+
+block_tail_cpu = register(
+    "block_tail_cpu(Tensor x, Tensor? mean, Tensor? variance, Tensor? weight, Tensor? bias, Tensor? residual,"
+    " Tensor? seed, float dropout, float eps, bool relu) -> (Tensor, Tensor, Tensor, Tensor)",
+    device="CPU",
+    run=_run_forward,
+    fake=_fake_forward,
+    backward=_backward,
+    save=_save,
+)
+
+block_tail_cpu_backward = register(
+    "block_tail_cpu_backward(Tensor y_gradient, Tensor x, Tensor y, Tensor mean, Tensor inverse_std, Tensor? weight,"
+    " Tensor? seed, float dropout, bool relu, bool through_statistics, bool[] wanted)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    device="CPU",
+    run=_run_backward,
+    fake=_fake_backward,
+    backward=not_twice_differentiable,
+)
+
+BLOCK_TAIL = register_op(
+    "block_tail",
+    Implementation("cpu", _cpu_tail, cpu_kernel_why_not),
+    Implementation("reference", _reference, runs_anything),
+)
