@@ -111,7 +111,7 @@ def race(steps: dict[str, Step], seconds: float, random: bool = False) -> Result
     result = Result()
     agreeing = _check(steps, result, random)
     for name in agreeing:
-        result.peak_bytes[name] = peak_bytes(steps[name]) + (scratch_bytes() if name == OURS else 0)
+        result.peak_bytes[name] = peak_bytes(steps[name]) + (kernel_bytes(steps[name]) if name == OURS else 0)
     times = _time_in_turns({name: steps[name] for name in agreeing}, seconds)
     for name, values in times.items():
         result.milliseconds[name] = 1e3 * statistics.median(values)
@@ -189,11 +189,17 @@ def peak_bytes(step: Step) -> int:
     return peak + of_arrays - before
 
 
-def scratch_bytes() -> int:
-    """Bytes that skelkern's threads keep between calls, an upper bound of what one call needs."""
+def kernel_bytes(step: Step) -> int:
+    """Bytes of large results and of scratch that skelkern holds for a step, which torch's records do not show.
+
+    Scratch is kept between calls, that of larger ones included: an upper bound of what one call needs.
+    """
     from skelkern import _cpu
 
-    return _cpu.scratch_bytes()
+    _cpu.free_kept_memory()
+    before = _cpu.result_bytes()
+    step()
+    return _cpu.result_bytes() - before + _cpu.scratch_bytes()
 
 
 def floor_seconds(case: Case) -> float:

@@ -1,14 +1,16 @@
 // Python bindings: addresses and sizes in, nothing checked here (skelkern/ops checks), the GIL released while running.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <array>
 #include <cstdint>
 #include <new>
+#include <vector>
 
 #include "block_tail/block_tail.h"
+#include "common/kept_memory.h"
 #include "common/levels.h"
-#include "common/pages.h"
 #include "common/parallel.h"
 #include "cross_correlation/cross_correlation.h"
 #include "graph_conv/graph_conv.h"
@@ -162,8 +164,14 @@ void block_tail_backward(const std::array<std::uintptr_t, 6>& arrays, const std:
                          pointer<float>(gradients[3])}));
 }
 
-void advise_huge_pages(std::uintptr_t data, std::size_t bytes) {
-  skelkern::advise_huge_pages(pointer<void>(data), bytes);
+// A float32 array of any content, whose memory is kept for later ones when it dies.
+pybind11::array_t<float> kept_array(const std::vector<std::int64_t>& shape) {
+  std::size_t bytes = sizeof(float);
+  for (const std::int64_t size : shape) bytes *= static_cast<std::size_t>(size);
+  void* const data = skelkern::take_memory(bytes);
+  require(data != nullptr);
+  const pybind11::capsule owner(data, skelkern::give_back_memory);
+  return pybind11::array_t<float>(shape, static_cast<const float*>(data), owner);
 }
 
 double multiply_add(std::int64_t iterations, int threads) {
@@ -184,7 +192,9 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("graph_conv_forward", graph_conv_forward);
   module.def("graph_conv_backward", graph_conv_backward);
   module.def("sample_clips", sample_clips);
-  module.def("advise_huge_pages", advise_huge_pages);
+  module.def("kept_array", kept_array);
+  module.def("free_kept_memory", skelkern::free_kept_memory);
+  module.def("result_bytes", skelkern::result_bytes);
   module.def("scratch_bytes", skelkern::scratch_bytes);
   module.def("multiply_add", multiply_add);
 }

@@ -8,12 +8,14 @@ from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.sample_clips import sample_clips
 from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_times
+from skelkern.registration import empty_cache
 
 __version__ = "0.1.0"
 
 __all__ = [
     "block_tail",
     "cross_correlation_loss",
+    "empty_cache",
     "explain",
     "graph_conv",
     "mirror_times",
