@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "block_tail/block_tail.h"
+#include "common/c_library.h"
 #include "common/kept_memory.h"
 #include "common/levels.h"
 #include "common/parallel.h"
@@ -194,6 +195,7 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("sample_clips", sample_clips);
   module.def("kept_array", kept_array);
   module.def("free_kept_memory", skelkern::free_kept_memory);
+  module.def("reuse_memory", skelkern::reuse_memory);
   module.def("result_bytes", skelkern::result_bytes);
   module.def("scratch_bytes", skelkern::scratch_bytes);
   module.def("multiply_add", multiply_add);

@@ -3,12 +3,12 @@
 import torch  # noqa: F401  first, so that the compiled module shares torch's OpenMP threads
 
 from skelkern.dispatch import explain, use
+from skelkern.memory import empty_cache, reuse_memory
 from skelkern.ops.block_tail import block_tail
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.sample_clips import sample_clips
 from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_times
-from skelkern.registration import empty_cache
 
 __version__ = "0.1.0"
 
@@ -21,6 +21,7 @@ __all__ = [
     "mirror_times",
     "nearest_times",
     "resize_times",
+    "reuse_memory",
     "sample_clips",
     "use",
 ]

@@ -1,14 +1,10 @@
 """One rule for every torch op of the library: define + impl + register_fake + register_autograd."""
 
-import math
 from collections.abc import Callable
 from typing import Any, overload
 
 import torch
 
-from skelkern import _cpu
-
-KEPT_FROM = 2**18  # floats; what is smaller the C library keeps anyway
 LIBRARY = torch.library.Library("skelkern", "DEF")
 
 
@@ -57,15 +53,3 @@ def float32(tensor: torch.Tensor | None) -> torch.Tensor | None:
 def address(tensor: torch.Tensor | None) -> int:
     """Where a tensor's data begins; 0, the kernels' null pointer, for None."""
     return 0 if tensor is None else tensor.data_ptr()
-
-
-def empty_output(*shape: int) -> torch.Tensor:
-    """Uninitialised float32 CPU memory for a kernel's result; large results get that of earlier ones that have died."""
-    if math.prod(shape) < KEPT_FROM:
-        return torch.empty(shape)
-    return torch.from_numpy(_cpu.kept_array(shape))
-
-
-def empty_cache() -> None:
-    """Frees the memory of dead results that is kept for later ones, at most as much as results have needed at once."""
-    _cpu.free_kept_memory()

@@ -6,7 +6,7 @@ import platform
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,30 @@ def pretrain(recipe: Recipe, store: Store, out: Path, *, resume: bool = False, f
     _check_shares(recipe.training, fabric)
     _check_folder(recipe, store, out, resume)
     fabric.barrier()  # every process has looked before one of them writes
+    with _reused_memory():
+        return _pretrain(recipe, store, out, fabric)
+
+
+@contextmanager
+def _reused_memory() -> Iterator[None]:
+    """Freed memory is kept while training: every step asks for the same again."""
+    try:
+        before = skelkern.reuse_memory()
+    except NotImplementedError:  # not this C library: slower, nothing else
+        yield
+        return
+    try:
+        yield
+    finally:
+        if not before:
+            skelkern.reuse_memory(False)
+
+
+def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
     if fabric.is_global_zero:
         _begin(recipe, store, out, fabric)
     method = build_method(recipe, store)
-    optimizer = torch.optim.Adam(method.parameters(), weight_decay=recipe.training.weight_decay)
+    optimizer = torch.optim.Adam(method.parameters(), weight_decay=recipe.training.weight_decay, fused=True)
     model, wrapped_optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method("training_step")
     first_epoch = _restore(out, method, optimizer)  # on the device: the optimizer's state follows its parameters

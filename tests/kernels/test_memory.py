@@ -1,5 +1,6 @@
-"""Memory of large results: kept for later ones, never more than results have needed at once."""
+"""Memory that is kept: of large results, never more than they have needed at once, and of torch when asked."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,9 @@ import torch
 
 import skelkern
 from skelkern import _cpu
-from skelkern.registration import empty_output
+from skelkern.memory import empty_output
 
+ROOT = Path(__file__).parents[2]
 MIB = 2**20
 
 
@@ -74,12 +76,42 @@ z = torch.randn(64, 20_000, requires_grad=True)
 kept = torch.autograd.grad(skelkern.cross_correlation_loss(z, z, 1e-3), z)
 import builtins; builtins.kept = kept
 """
-    root = Path(__file__).parents[2]
-    found = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
-    assert (found.returncode, found.stderr) == (0, "")
+    run(script)
 
 
 def test_ordinary_torch_operations_on_results():
     tensor = result(4).fill_(1.0)
     assert torch.equal(tensor.add_(1).clone(), torch.full_like(tensor, 2.0))
     assert tensor.share_memory_().is_shared()
+
+
+FAULTS = """
+import resource, sys, torch, skelkern
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.empty(20_000_000).fill_(1.0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+by_default = faults()
+assert not skelkern.reuse_memory()
+for _ in range(4):  # until free blocks have grown together
+    faults()
+reused = faults()
+assert skelkern.reuse_memory(False)
+print(by_default, reused, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the GNU C library")
+def test_reuse_memory_spares_page_faults_until_it_is_undone():
+    by_default, reused, undone = map(int, run(FAULTS).stdout.split())
+    assert reused < 0.01 * by_default
+    assert undone > 0.5 * by_default
+
+
+def run(script):
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")
+    return found

@@ -8,8 +8,9 @@ from torch import Tensor
 from skelkern import _cpu
 from skelkern.checks import check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.memory import empty_output
 from skelkern.ops.graph_conv import reference
-from skelkern.registration import address, empty_output, float32, not_twice_differentiable, register
+from skelkern.registration import address, float32, not_twice_differentiable, register
 
 
 def graph_conv(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor, *, impl: str = "auto") -> Tensor:

@@ -6,9 +6,10 @@ from torch import Tensor
 from skelkern import _cpu
 from skelkern.checks import check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.memory import empty_output
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.sample_clips import reference
-from skelkern.registration import address, empty_output, float32, register
+from skelkern.registration import address, float32, register
 
 
 @accepts_numpy
