@@ -28,10 +28,14 @@ inline void gather_frames(const float* clip, std::int64_t channel_stride, const 
       const float* source = clip + channel * channel_stride + frame * target.v;
       for (std::int64_t joint = 0; joint < target.v; joint += kLanes) {
         const int joints = at_most_lanes(target.v - joint);
-        Vec block[kLanes] = {};
-        for (int i = 0; i < channels; ++i) block[i] = load_part(source + i * channel_stride + joint, joints);
+        Vec block[kLanes];
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i)
+          block[i] = i < channels ? load_part(source + i * channel_stride + joint, joints) : Vec{};
         transpose_lanes(block);
-        for (int i = 0; i < joints; ++i) store(target.row(joint + i, frame) + channel, block[i]);
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i)
+          if (i < joints) store(target.row(joint + i, frame) + channel, block[i]);
       }
     }
   }
@@ -45,10 +49,13 @@ inline void scatter_frames(const FrameRows& source, float* clip, std::int64_t ch
       float* target = clip + channel * channel_stride + frame * source.v;
       for (std::int64_t joint = 0; joint < source.v; joint += kLanes) {
         const int joints = at_most_lanes(source.v - joint);
-        Vec block[kLanes] = {};
-        for (int i = 0; i < joints; ++i) block[i] = load(source.row(joint + i, frame) + channel);
+        Vec block[kLanes];
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) block[i] = i < joints ? load(source.row(joint + i, frame) + channel) : Vec{};
         transpose_lanes(block);
-        for (int i = 0; i < channels; ++i) store_part(target + i * channel_stride + joint, block[i], joints);
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i)
+          if (i < channels) store_part(target + i * channel_stride + joint, block[i], joints);
       }
     }
   }

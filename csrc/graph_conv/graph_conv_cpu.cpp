@@ -130,27 +130,42 @@ struct Rows {
   }
 };
 
-// VECS vectors of channels of target = sum over edges of edge.value * row_of(edge).
-template <int VECS, class RowOf>
-SKELKERN_INLINE void add_up_vectors(const Edge* begin, const Edge* end, const RowOf& row_of, std::int64_t c,
-                                    float* target) {
-  Vec sum[VECS] = {};
+// Consecutive rows, one for each frame.
+struct Target {
+  float* rows;
+  std::int64_t ld;
+};
+
+// FRAMES rows and VECS vectors of channels of target = sum over edges of edge.value * row_of(edge), rows `ld` apart.
+template <int FRAMES, int VECS, class RowOf>
+SKELKERN_INLINE void add_up_tile(const Edge* begin, const Edge* end, const RowOf& row_of, std::int64_t ld,
+                                 std::int64_t c, std::int64_t f, const Target& target) {
+  Vec sum[FRAMES][VECS] = {};
   for (const Edge* edge = begin; edge != end; ++edge) {
-    const float* row = row_of(*edge) + c;
+    const float* row = row_of(*edge) + f * ld + c;
 #pragma GCC unroll 4
-    for (int i = 0; i < VECS; ++i) sum[i] += edge->value * load(row + i * kLanes);
+    for (int j = 0; j < FRAMES; ++j)
+#pragma GCC unroll 4
+      for (int i = 0; i < VECS; ++i) sum[j][i] += edge->value * load(row + j * ld + i * kLanes);
   }
 #pragma GCC unroll 4
-  for (int i = 0; i < VECS; ++i) store(target + c + i * kLanes, sum[i]);
+  for (int j = 0; j < FRAMES; ++j)
+#pragma GCC unroll 4
+    for (int i = 0; i < VECS; ++i) store(target.rows + (f + j) * target.ld + c + i * kLanes, sum[j][i]);
 }
 
-// All channels, the last vector whole.
+// All frames and channels, the last vector of channels whole. Four sums at a time: of channels where there are enough.
 template <class RowOf>
-SKELKERN_INLINE void add_up(const Edge* begin, const Edge* end, const RowOf& row_of, std::int64_t channels,
-                            float* target) {
+SKELKERN_INLINE void add_up(const Edge* begin, const Edge* end, const RowOf& row_of, std::int64_t ld,
+                            std::int64_t channels, std::int64_t frames, const Target& target) {
   std::int64_t c = 0;
-  for (; c + 4 * kLanes <= channels; c += 4 * kLanes) add_up_vectors<4>(begin, end, row_of, c, target);
-  for (; c < channels; c += kLanes) add_up_vectors<1>(begin, end, row_of, c, target);
+  for (; c + 4 * kLanes <= channels; c += 4 * kLanes)
+    for (std::int64_t f = 0; f < frames; ++f) add_up_tile<1, 4>(begin, end, row_of, ld, c, f, target);
+  for (; c < channels; c += kLanes) {
+    std::int64_t f = 0;
+    for (; f + 4 <= frames; f += 4) add_up_tile<4, 1>(begin, end, row_of, ld, c, f, target);
+    for (; f < frames; ++f) add_up_tile<1, 1>(begin, end, row_of, ld, c, f, target);
+  }
 }
 
 // z of every joint that a subset reaches: slots of the subsets that reach a joint lie side by side in its rows.
@@ -161,11 +176,8 @@ void aggregate(const GraphConvProblem& p, const Plan& plan, const Support& suppo
     for (std::int64_t k = 0; k < p.k; ++k) {
       if (!support.reaches(k, w)) continue;
       const Edge *begin = support.targets_begin(k, w), *end = support.targets_end(k, w);
-      for (std::int64_t f = 0; f < frames; ++f) {
-        const float* x = rows.x.rows + f * plan.ld_x;  // natural order: joint v is v * frames rows further
-        const auto row_of = [&](const Edge& edge) { return x + edge.source * frames * plan.ld_x; };
-        add_up(begin, end, row_of, p.c, slot + f * plan.ld_z);
-      }
+      const auto row_of = [&](const Edge& edge) { return rows.x.row(edge.source, 0); };
+      add_up(begin, end, row_of, plan.ld_x, p.c, frames, {slot, plan.ld_z});
       slot += p.c;
     }
   }
@@ -295,18 +307,25 @@ SKELKERN_INLINE void add_adjacency_tile(const GraphConvProblem& p, const Plan& p
     g[i] = rows.z + rows.y.joint_row[std::min(target + i, p.v - 1)] * rows.y.frames * plan.ld_z + k * p.c;
   }
   Vec sum[kDotTile][kDotTile] = {};
-  for (std::int64_t f = 0; f < rows.x.frames; ++f)
-    for (std::int64_t c = 0; c < p.c; c += kLanes) {
-      Vec of_x[kDotTile];
+  const auto add = [&](std::int64_t of_x_row, std::int64_t of_g_row) __attribute__((always_inline)) {
+    Vec of_x[kDotTile];
 #pragma GCC unroll 5
-      for (int i = 0; i < kDotTile; ++i) of_x[i] = load(x[i] + f * plan.ld_x + c);
+    for (int i = 0; i < kDotTile; ++i) of_x[i] = load(x[i] + of_x_row);
 #pragma GCC unroll 5
-      for (int j = 0; j < kDotTile; ++j) {
-        const Vec of_g = load(g[j] + f * plan.ld_z + c);
+    for (int j = 0; j < kDotTile; ++j) {
+      const Vec of_g = load(g[j] + of_g_row);
 #pragma GCC unroll 5
-        for (int i = 0; i < kDotTile; ++i) sum[i][j] += of_x[i] * of_g;
-      }
+      for (int i = 0; i < kDotTile; ++i) sum[i][j] += of_x[i] * of_g;
     }
+  };
+  // the longer loop inside
+  const std::int64_t frames = rows.x.frames;
+  if (frames * kLanes >= p.c)
+    for (std::int64_t c = 0; c < p.c; c += kLanes)
+      for (std::int64_t f = 0; f < frames; ++f) add(f * plan.ld_x + c, f * plan.ld_z + c);
+  else
+    for (std::int64_t f = 0; f < frames; ++f)
+      for (std::int64_t c = 0; c < p.c; c += kLanes) add(f * plan.ld_x + c, f * plan.ld_z + c);
   for (int i = 0; i < kDotTile && source + i < p.v; ++i)
     for (int j = 0; j < kDotTile && target + j < p.v; ++j) {
       float* lanes = adjacency + (((k * p.v) + source + i) * p.v + target + j) * kLanes;
@@ -324,14 +343,12 @@ void add_adjacency_gradient(const GraphConvProblem& p, const Plan& plan, const R
 // x[(v, f)][c] = sum over edges out of v of A_k[v, w] g[(w, f)][(k, c)], in place of the input's rows.
 void gather_x_gradient(const GraphConvProblem& p, const Plan& plan, const Support& support, const Rows& rows) {
   const std::int64_t frames = rows.x.frames;
+  const auto row_of = [&](const Edge& edge) {
+    return rows.z + support.row()[edge.target] * frames * plan.ld_z + edge.subset * p.c;
+  };
   for (std::int64_t v = 0; v < p.v; ++v)
-    for (std::int64_t f = 0; f < frames; ++f) {
-      const float* g = rows.z + f * plan.ld_z;
-      const auto row_of = [&](const Edge& edge) {
-        return g + support.row()[edge.target] * frames * plan.ld_z + edge.subset * p.c;
-      };
-      add_up(support.sources_begin(v), support.sources_end(v), row_of, p.c, rows.x.row(v, f));
-    }
+    add_up(support.sources_begin(v), support.sources_end(v), row_of, plan.ld_z, p.c, frames,
+           {rows.x.row(v, 0), plan.ld_x});
 }
 
 // The last slot's last vector reads behind it, where the zero padding of x must not meet a NaN.
