@@ -37,6 +37,19 @@ struct Chunk {
   int lanes(std::int64_t column) const { return static_cast<int>(std::min<std::int64_t>(kLanes, columns - column)); }
 };
 
+// Asks for a chunk's lines of array (n, d) while other work goes on: its rows lie pages apart.
+template <int WRITE>
+void prefetch(const float* array, const CrossCorrelationInputs& in, std::int64_t index) {
+  const Chunk chunk(index, in.d);
+  for (std::int64_t row = 0; row < in.n; ++row)
+    for (std::int64_t column = 0; column < chunk.columns; column += 16)
+      __builtin_prefetch(array + row * in.d + chunk.first + column, WRITE);
+}
+
+void prefetch_inputs(const CrossCorrelationInputs& in, std::int64_t index) {
+  for (int side = 0; side < 2; ++side) prefetch<0>(in.z[side], in, index);
+}
+
 bool use_gram(const CrossCorrelationInputs& in) { return in.n < in.d; }
 
 // Copies a chunk of z (n, d) into target (n, ld), centred and scaled by known statistics; columns are padded with
@@ -53,29 +66,49 @@ void standardise(const CrossCorrelationInputs& in, const Statistics& statistics,
   }
 }
 
+// COLS vectors of features at `column`: as many independent sums, which hide the latency of an addition.
+template <int COLS>
+void measure_columns(const CrossCorrelationInputs& in, const Statistics& statistics, int side, Chunk chunk,
+                     std::int64_t column, float* target, std::int64_t ld) {
+  const std::int64_t feature = chunk.first + column;
+  const Vec inverse_n = splat(1.0f / static_cast<float>(in.n));
+  Vec sum[COLS] = {}, mean[COLS], squares[COLS] = {}, inverse_std[COLS];
+  for (std::int64_t row = 0; row < in.n; ++row)
+#pragma GCC unroll 3
+    for (int i = 0; i < COLS; ++i) {
+      const int at = i * kLanes;
+      const Vec value = load_part(in.z[side] + row * in.d + feature + at, chunk.lanes(column + at));
+      store(target + row * ld + column + at, value);
+      sum[i] += value;
+    }
+  for (int i = 0; i < COLS; ++i) mean[i] = sum[i] * inverse_n;
+  for (std::int64_t row = 0; row < in.n; ++row)
+#pragma GCC unroll 3
+    for (int i = 0; i < COLS; ++i) {
+      const Vec centred = load(target + row * ld + column + i * kLanes) - mean[i];
+      squares[i] += centred * centred;
+    }
+  for (int i = 0; i < COLS; ++i) {
+    for (int lane = 0; lane < kLanes; ++lane)
+      inverse_std[i][lane] = 1.0f / std::sqrt(squares[i][lane] * inverse_n[0] + in.eps);
+    store_part(statistics.mean[side] + feature + i * kLanes, mean[i], chunk.lanes(column + i * kLanes));
+    store_part(statistics.inverse_std[side] + feature + i * kLanes, inverse_std[i], chunk.lanes(column + i * kLanes));
+  }
+  for (std::int64_t row = 0; row < in.n; ++row)
+#pragma GCC unroll 3
+    for (int i = 0; i < COLS; ++i) {
+      float* const place = target + row * ld + column + i * kLanes;
+      store(place, (load(place) - mean[i]) * inverse_std[i]);
+    }
+}
+
 // Copies a chunk of z (n, d) into target (n, ld), standardised; columns are padded with zeros.
 void measure_and_standardise(const CrossCorrelationInputs& in, const Statistics& statistics, int side, Chunk chunk,
                              float* target, std::int64_t ld) {
-  for (std::int64_t row = 0; row < in.n; ++row)
-    for (std::int64_t column = 0; column < chunk.columns; column += kLanes)
-      store(target + row * ld + column, load_part(in.z[side] + row * in.d + chunk.first + column, chunk.lanes(column)));
-  const Vec inverse_n = splat(1.0f / static_cast<float>(in.n));
-  for (std::int64_t column = 0; column < chunk.columns; column += kLanes) {
-    float* top = target + column;
-    Vec sum{}, squares{}, inverse_std;
-    for (std::int64_t row = 0; row < in.n; ++row) sum += load(top + row * ld);
-    const Vec mean = sum * inverse_n;
-    for (std::int64_t row = 0; row < in.n; ++row) {
-      const Vec centred = load(top + row * ld) - mean;
-      squares += centred * centred;
-      store(top + row * ld, centred);
-    }
-    for (int lane = 0; lane < kLanes; ++lane)
-      inverse_std[lane] = 1.0f / std::sqrt(squares[lane] * inverse_n[0] + in.eps);
-    for (std::int64_t row = 0; row < in.n; ++row) store(top + row * ld, load(top + row * ld) * inverse_std);
-    store_part(statistics.mean[side] + chunk.first + column, mean, chunk.lanes(column));
-    store_part(statistics.inverse_std[side] + chunk.first + column, inverse_std, chunk.lanes(column));
-  }
+  std::int64_t column = 0;
+  for (; column + 3 * kLanes <= chunk.columns; column += 3 * kLanes)
+    measure_columns<3>(in, statistics, side, chunk, column, target, ld);
+  for (; column < chunk.columns; column += kLanes) measure_columns<1>(in, statistics, side, chunk, column, target, ld);
 }
 
 // Standardises a chunk of both sides into targets (n, ld) and measures C_ii.
@@ -138,6 +171,7 @@ void gram_of_group(const CrossCorrelationInputs& in, const Statistics& statistic
     const std::int64_t features = std::min(plan.panel_features, end - first);
     for (std::int64_t f = 0; f < features; f += kFeatures) {
       const Chunk chunk((first + f) / kFeatures, in.d);
+      prefetch_inputs(in, chunk.first / kFeatures + 1);
       measure_pair(in, statistics, chunk, rows, kFeatures);
       for (int side = 0; side < 2; ++side)
         transpose(rows[side], kFeatures, in.n, chunk.columns, panels[side] + f * plan.ld, plan.ld);
@@ -268,8 +302,10 @@ bool gram_gradients(const CrossCorrelationInputs& in, const CrossCorrelationSave
                            float* squares = scratch + 2 * size;
                            for (int side = 0; side < 2; ++side)
                              standardise(in, statistics, side, chunk, z[side], kFeatures);
+                           prefetch_inputs(in, index + in.threads);  // this thread's next chunk, most likely
                            for (int side = 0; side < 2; ++side) {
                              if (gradients[side] == nullptr) continue;
+                             prefetch<1>(gradients[side], in, index);
                              const float* gram = saved.products + (1 - side) * in.n * in.n;
                              product({gram, in.n, 1, z[side], kFeatures, squares, kFeatures, in.n, false}, in.n,
                                      round_up(chunk.columns, kLanes));
