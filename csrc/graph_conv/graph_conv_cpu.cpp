@@ -248,13 +248,16 @@ bool forward(const GraphConvProblem& p, float* y) {
   pack_forward(p, weight);
   const SampleSupport shared(p, plan, 0, shared_memory);
   const std::size_t scratch_floats = static_cast<std::size_t>(Rows::floats(p, plan) + support_floats);
-  return parallel_chunks(p.n * plan.blocks, p.threads, scratch_floats, [&](std::int64_t index, float* scratch) {
-    const Block block(p, plan, index);
-    Rows rows(p, plan, scratch + support_floats);
-    if (!p.per_sample) return forward_block(p, plan, shared.support, weight, shared.bias_rows, block, rows, y);
-    const SampleSupport own(p, plan, block.sample, scratch);
-    forward_block(p, plan, own.support, weight, own.bias_rows, block, rows, y);
-  });
+  // whole samples, where there are enough of them, need each support of their own once
+  const std::int64_t blocks_per_task = p.per_sample && p.n >= p.threads ? plan.blocks : 1;
+  return parallel_chunks(
+      p.n * plan.blocks / blocks_per_task, p.threads, scratch_floats, [&](std::int64_t task, float* scratch) {
+        const std::int64_t first = task * blocks_per_task, sample = first / plan.blocks;
+        const SampleSupport used = p.per_sample ? SampleSupport(p, plan, sample, scratch) : shared;
+        Rows rows(p, plan, scratch + support_floats);
+        for (std::int64_t index = first; index < first + blocks_per_task; ++index)
+          forward_block(p, plan, used.support, weight, used.bias_rows, Block(p, plan, index), rows, y);
+      });
 }
 
 // Sums over the blocks of one task of backward.
