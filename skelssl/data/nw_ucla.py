@@ -101,6 +101,8 @@ def _process(sequence: Sequence, preprocessing: str, repaired: dict[str, int]) -
 
 
 def _check_counts(source: Path, sequences: list[Sequence]) -> None:
+    if not sequences:
+        raise StoreError(f"{source}: expected files such as a01_s01_e00_v01.json in a folder or archive, found none")
     for one, following in itertools.pairwise(sequences):  # sorted by name
         if one.name == following.name:
             raise StoreError(f"{source}: {one.name} occurs more than once")

@@ -82,6 +82,9 @@ def test_truncated_missing_and_wrong_sources_are_named(small, tmp_path):
     (small / "a12_s03_e02_v02.json").unlink()
     with pytest.raises(StoreError, match="expected 1 sequences of view 2, as published, found 0"):
         nw_ucla.prepare_nw_ucla(small, tmp_path / "store")
+    (tmp_path / "archive inside").mkdir()
+    with pytest.raises(StoreError, match="expected files such as a01_s01_e00_v01.json .* found none"):
+        nw_ucla.prepare_nw_ucla(tmp_path / "archive inside", tmp_path / "store")
     with pytest.raises(StoreError, match="expected a folder or an archive, found nothing"):
         nw_ucla.prepare_nw_ucla(tmp_path / "absent.tar", tmp_path / "store")
     (tmp_path / "text.tar").write_text("hello")
