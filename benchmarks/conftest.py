@@ -50,7 +50,8 @@ def compare(benchmark: Any, results: dict[str, Any]) -> Any:
         for allocator, found in results.items():
             result = found[case.name]
             assert race.OURS in result["ratios"], f"{allocator}: {result['failures']} {result['errors']}"
-            wrong = {name: error for name, error in result["errors"].items() if error > race.AGREEMENT}
+            allowed = race.agreement(case.random)
+            wrong = {name: error for name, error in result["errors"].items() if error > allowed}
             assert not wrong, f"{allocator}: results differ from the official formulation: {wrong}"
 
     return run

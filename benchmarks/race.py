@@ -122,10 +122,14 @@ def race(steps: dict[str, Step], seconds: float, random: bool = False) -> Result
     return result
 
 
+def agreement(random: bool) -> float:
+    """The largest error at which a peer agrees."""
+    return RANDOM_AGREEMENT if random else AGREEMENT
+
+
 def _check(steps: dict[str, Step], result: Result, random: bool) -> list[str]:
     """Runs every peer twice (the second time warm) and returns those that agree with the first."""
     truth: Sequence[Tensor] | None = None
-    allowed = RANDOM_AGREEMENT if random else AGREEMENT
     for name, step in steps.items():
         try:
             step()
@@ -137,7 +141,7 @@ def _check(steps: dict[str, Step], result: Result, random: bool) -> list[str]:
             found = [value.double().square().mean().sqrt() for value in found if value.numel() >= MANY]
         truth = found if truth is None else truth
         result.errors[name] = max(map(_relative_error, found, truth))
-    return [name for name, error in result.errors.items() if error <= allowed]
+    return [name for name, error in result.errors.items() if error <= agreement(random)]
 
 
 def _relative_error(value: Tensor, truth: Tensor) -> float:
