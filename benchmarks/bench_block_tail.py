@@ -47,7 +47,7 @@ def case(channels: int, dropout: float, n: int = 64, sizes: str = "standard") ->
 
 CASES = [
     case(8, 0.0, n=2, sizes="smoke"),
-    case(8, 0.5, n=16, sizes="smoke"),
+    case(8, 0.5, n=128, sizes="smoke"),
     case(16, 0.0),
     case(16, 0.5),
     case(64, 0.0),

@@ -45,7 +45,7 @@ def test_a_peer_that_disagrees_has_no_ratio():
 
 def test_random_peers_agree_in_size_alone():
     def draws(scale, seed):
-        return lambda: (scale * torch.randn(100_000, generator=torch.Generator().manual_seed(seed)),)
+        return lambda: (scale * torch.randn(race.MANY, generator=torch.Generator().manual_seed(seed)),)
 
     steps = {"official": draws(1, 0), race.OURS: draws(1, 1), "twice as large": draws(2, 2)}
     assert set(race.race(steps, seconds=0, random=True).ratios) == {"official", race.OURS}
