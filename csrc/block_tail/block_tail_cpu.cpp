@@ -200,7 +200,7 @@ void add_row_sums(const BlockTailProblem& p, std::int64_t row, const GradientRow
   sums[1] += sum_lanes(times_x);
 }
 
-// totals (c, 2): the sums of `add_row_sums` over all rows of a channel.
+// partial (count, c, 2): its first (c, 2) become the sums of `add_row_sums` over all rows of a channel.
 bool channel_sums(const BlockTailProblem& p, const Chunks& chunks, const float* y, const float* y_gradient,
                   double* partial) {
   const bool done = parallel_chunks(chunks.count, p.threads, 0, [&](std::int64_t chunk, float*) {

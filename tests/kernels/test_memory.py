@@ -76,8 +76,9 @@ import torch, skelkern
 z = torch.randn(64, 20_000, requires_grad=True)
 kept = torch.autograd.grad(skelkern.cross_correlation_loss(z, z, 1e-3), z)
 import builtins; builtins.kept = kept
+print('alive')
 """
-    run(script)
+    assert run(script).stdout == "alive\n"  # and `run` asserts a clean exit
 
 
 def test_ordinary_torch_operations_on_results():

@@ -139,10 +139,10 @@ def _check_dropout(x: Tensor, dropout: float, seed: Tensor | None) -> None:
         check_same("device", "x", x, seed=seed)
 
 
-Statistics = tuple[Tensor, Tensor, Tensor]  # y, mean and biased variance (C)
+Tail = tuple[Tensor, Tensor, Tensor]  # y, mean and biased variance (C)
 
 
-def _reference(x: Tensor, *rest: Any) -> Statistics:
+def _reference(x: Tensor, *rest: Any) -> Tail:
     wide = torch.promote_types(x.dtype, torch.float32)
     *tensors, seed, dropout, eps, relu = rest
     mean, variance, weight, bias, residual = (None if tensor is None else tensor.to(wide) for tensor in tensors)
@@ -153,7 +153,7 @@ def _reference(x: Tensor, *rest: Any) -> Statistics:
     return y.to(x.dtype), mean, variance
 
 
-def _cpu_tail(*arguments: Any) -> Statistics:
+def _cpu_tail(*arguments: Any) -> Tail:
     y, mean, variance, _ = block_tail_cpu(*arguments)
     return y, mean, variance
 
