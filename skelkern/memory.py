@@ -26,7 +26,7 @@ def reuse_memory(on: bool = True) -> bool:
     """Lets the C library keep freed memory of any size for later allocations, in the whole process.
 
     By default glibc maps every tensor above 32 MiB afresh and unmaps it when it dies, and faulting it in again can take
-    a large part of a training step, of plain PyTorch too. While this is on the process keeps what it has once allocated:
+    much of a training step, of plain PyTorch too. While this is on the process keeps what it has once allocated:
     its resident memory stays at its peak, and fragmentation may add to it. Off restores glibc's defaults, whatever
     environment variables had set, and gives free memory back to the system; free blocks within the heap go on being
     used before new ones are mapped.
