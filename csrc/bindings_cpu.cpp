@@ -15,6 +15,7 @@
 #include "common/parallel.h"
 #include "cross_correlation/cross_correlation.h"
 #include "graph_conv/graph_conv.h"
+#include "info_nce/info_nce.h"
 #include "peak/peak.h"
 #include "sample_clips/sample_clips.h"
 
@@ -86,6 +87,26 @@ void graph_conv_backward(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t
               .backward(problem, pointer<const float>(y_gradient),
                         {pointer<float>(gradients[0]), pointer<float>(gradients[1]), pointer<float>(gradients[2]),
                          pointer<float>(gradients[3])}));
+}
+
+// sizes: (n, d, p, k)
+void info_nce(std::uintptr_t query, std::uintptr_t positives, std::uintptr_t queue,
+              const std::array<std::int64_t, 4>& sizes, float temperature, bool mean_log, int threads,
+              std::uintptr_t loss, std::uintptr_t query_gradient, std::uintptr_t positive_weights) {
+  const auto [n, d, p, k] = sizes;
+  const skelkern::InfoNceInputs inputs{pointer<const float>(query),
+                                       pointer<const float>(positives),
+                                       pointer<const float>(queue),
+                                       n,
+                                       d,
+                                       p,
+                                       k,
+                                       temperature,
+                                       mean_log,
+                                       threads};
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(info_nce).run(
+      inputs, {pointer<float>(loss), pointer<float>(query_gradient), pointer<float>(positive_weights)}));
 }
 
 // arrays: (frames, offsets, index, times, linear, linear_joints, translation, joint_order, joint_keep)
@@ -192,6 +213,7 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("cross_correlation_backward", cross_correlation_backward);
   module.def("graph_conv_forward", graph_conv_forward);
   module.def("graph_conv_backward", graph_conv_backward);
+  module.def("info_nce", info_nce);
   module.def("sample_clips", sample_clips);
   module.def("kept_array", kept_array);
   module.def("free_kept_memory", skelkern::free_kept_memory);

@@ -7,6 +7,7 @@ from skelkern.memory import empty_cache, reuse_memory
 from skelkern.ops.block_tail import block_tail
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.graph_conv import graph_conv
+from skelkern.ops.info_nce import info_nce
 from skelkern.ops.sample_clips import sample_clips
 from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_times
 
@@ -18,6 +19,7 @@ __all__ = [
     "empty_cache",
     "explain",
     "graph_conv",
+    "info_nce",
     "mirror_times",
     "nearest_times",
     "resize_times",

@@ -59,6 +59,18 @@ def graph_conv_backward(
     y_gradient: int,
     gradients: tuple[int, ...],
 ) -> None: ...
+def info_nce(
+    query: int,
+    positives: int,
+    queue: int,
+    sizes: tuple[int, ...],
+    temperature: float,
+    mean_log: bool,
+    threads: int,
+    loss: int,
+    query_gradient: int,
+    positive_weights: int,
+) -> None: ...
 def sample_clips(
     arrays: tuple[int, ...], frames_are_bfloat16: bool, sizes: tuple[int, ...], threads: int, clips: int
 ) -> bool: ...

@@ -52,3 +52,9 @@ def check_number(name: str, value: Any, low: float = -math.inf, high: float = ma
         raise TypeError(f"{name}: expected a number, found {type(value).__name__}")
     if not (low <= value <= high) or math.isinf(value):
         raise ValueError(f"{name}: expected a finite number in [{low}, {high}], found {value}")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, found {value!r}")

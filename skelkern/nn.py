@@ -5,9 +5,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skelkern.momentum import MemoryQueue, momentum_update
 from skelkern.ops.block_tail import block_tail
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.graph_conv import graph_conv
+from skelkern.ops.info_nce import info_nce
+
+__all__ = [
+    "BlockTail",
+    "CrossCorrelationLoss",
+    "GraphConv",
+    "InfoNCE",
+    "MemoryQueue",
+    "momentum_update",
+]
 
 
 class GraphConv(nn.Module):
@@ -95,3 +106,26 @@ class CrossCorrelationLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f"off_diagonal_weight={self.off_diagonal_weight}, eps={self.eps}"
+
+
+class InfoNCE(nn.Module):
+    """Contrastive loss against a queue of negatives; see `skelkern.info_nce`.
+
+    Args:
+        temperature: τ.
+        multi_positive: "log_sum" or "mean_log".
+        reduction: "mean", "sum" or "none".
+    """
+
+    def __init__(self, temperature: float = 0.07, multi_positive: str = "log_sum", reduction: str = "mean"):
+        super().__init__()
+        self.temperature = temperature
+        self.multi_positive = multi_positive
+        self.reduction = reduction
+
+    def forward(self, query: Tensor, positives: Tensor, queue: Tensor) -> Tensor:
+        """query (N, D), positives (N, D) or (N, P, D), queue (K, D) -> scalar, or (N) without reduction."""
+        return info_nce(query, positives, queue, self.temperature, self.multi_positive, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature}, multi_positive={self.multi_positive!r}, reduction={self.reduction!r}"

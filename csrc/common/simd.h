@@ -62,6 +62,14 @@ SKELKERN_INLINE float sum_lanes(Vec v) {
   return partial[0];
 }
 
+inline float dot(const float* a, const float* b, std::int64_t n) {
+  Vec sum{};
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sum += load(a + i) * load(b + i);
+  const int rest = static_cast<int>(n - i);
+  return sum_lanes(sum + load_part(a + i, rest) * load_part(b + i, rest));
+}
+
 SKELKERN_INLINE IntVec lane_numbers() {
   IntVec lanes;
   for (int i = 0; i < kLanes; ++i) lanes[i] = i;

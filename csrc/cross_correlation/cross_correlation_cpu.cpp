@@ -124,14 +124,6 @@ void measure_pair(const CrossCorrelationInputs& in, const Statistics& statistics
   }
 }
 
-double dot(const float* a, const float* b, std::int64_t n) {
-  Vec sum{};
-  std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) sum += load(a + i) * load(b + i);
-  const int rest = static_cast<int>(n - i);
-  return sum_lanes(sum + load_part(a + i, rest) * load_part(b + i, rest));
-}
-
 // Partial Gram matrices: features are cut into groups, and each group's sum of outer products stands on its own.
 struct GramPlan {
   std::int64_t ld;  // leading dimension of (*, n) arrays

@@ -77,9 +77,17 @@ def block_tail_inputs(seed: int) -> dict[str, Any]:
     }
 
 
+def info_nce_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"query": (21, 37), "positives": (21, 3, 37), "queue": (700, 37)}
+    inputs = {name: torch.randn(*shape, generator=generator) / 6 for name, shape in shapes.items()}
+    return {**inputs, "reduction": "none"}
+
+
 CASES = [
     OpCase(skelkern.block_tail, block_tail_inputs, ("x", "weight", "bias", "residual")),
     OpCase(skelkern.cross_correlation_loss, cross_correlation_inputs, ("z1", "z2")),
     OpCase(skelkern.graph_conv, graph_conv_inputs, ("x", "weight", "bias", "adjacency")),
+    OpCase(skelkern.info_nce, info_nce_inputs, ("query", "positives")),
     OpCase(skelkern.sample_clips, sample_clips_inputs),
 ]
