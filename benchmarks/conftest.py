@@ -45,7 +45,7 @@ def compare(benchmark: Any, results: dict[str, Any]) -> Any:
 
     def run(case: race.Case) -> None:
         benchmark.extra_info.update({allocator: found[case.name] for allocator, found in results.items()})
-        steps = race.make_steps(case, with_compiled=False)
+        steps = race.make_steps(case, case.inputs(), with_compiled=False)
         benchmark.pedantic(steps[race.OURS], rounds=5, warmup_rounds=1)
         for allocator, found in results.items():
             result = found[case.name]

@@ -5,6 +5,7 @@ file run as a script.
 """
 
 import argparse
+import functools
 import gc
 import importlib
 import json
@@ -56,6 +57,8 @@ class Case:
         compiled: names of functions that also run under torch.compile.
         sizes: the smallest of SIZES that this case belongs to.
         random: every peer draws random numbers of its own, so that only sizes of results can be compared.
+        observe: what peers must agree in, a function of the arguments and a peer's output, where it is not the output
+            itself: indices, say, differ between points that are equally far within float32.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Case:
     compiled: tuple[str, ...] = ()
     sizes: str = "standard"
     random: bool = False
+    observe: Callable[..., Tensor] | None = None
 
 
 @dataclass
@@ -86,9 +90,8 @@ def chosen(cases: Sequence[Case], sizes: str) -> list[Case]:
     return [case for case in cases if case.sizes in wanted]
 
 
-def make_steps(case: Case, with_compiled: bool) -> dict[str, Step]:
+def make_steps(case: Case, inputs: tuple[Any, ...], with_compiled: bool) -> dict[str, Step]:
     """Callables that run forward, and backward where there is a gradient, by name."""
-    inputs = case.inputs()
     functions = dict(case.functions)
     if with_compiled:
         for name in case.compiled:
@@ -107,10 +110,12 @@ def make_steps(case: Case, with_compiled: bool) -> dict[str, Step]:
     return {name: lambda function=function: step(function) for name, function in functions.items()}
 
 
-def race(steps: dict[str, Step], seconds: float, random: bool = False) -> Result:
+def race(
+    steps: dict[str, Step], seconds: float, random: bool = False, observe: Callable[[Tensor], Tensor] | None = None
+) -> Result:
     """Checks the peers against the first of them, then times those that agree in turns for about `seconds`."""
     result = Result()
-    agreeing = _check(steps, result, random)
+    agreeing = _check(steps, result, random, observe)
     for name in agreeing:
         result.peak_bytes[name] = peak_bytes(steps[name]) + (kernel_bytes(steps[name]) if name == OURS else 0)
     times = _time_in_turns({name: steps[name] for name in agreeing}, seconds)
@@ -127,7 +132,9 @@ def agreement(random: bool) -> float:
     return RANDOM_AGREEMENT if random else AGREEMENT
 
 
-def _check(steps: dict[str, Step], result: Result, random: bool) -> list[str]:
+def _check(
+    steps: dict[str, Step], result: Result, random: bool, observe: Callable[[Tensor], Tensor] | None
+) -> list[str]:
     """Runs every peer twice (the second time warm) and returns those that agree with the first."""
     truth: Sequence[Tensor] | None = None
     for name, step in steps.items():
@@ -137,6 +144,8 @@ def _check(steps: dict[str, Step], result: Result, random: bool) -> list[str]:
         except Exception as error:  # a peer that cannot run is reported, the others race on
             result.failures[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             continue
+        if observe is not None:
+            found = [observe(found[0]), *found[1:]]
         if random:
             found = [value.double().square().mean().sqrt() for value in found if value.numel() >= MANY]
         truth = found if truth is None else truth
@@ -229,7 +238,10 @@ def run_cases(cases: Sequence[Case], sizes: str) -> dict[str, Any]:
     """All races of one process, as JSON data by case."""
     results = {}
     for case in chosen(cases, sizes):
-        result = race(make_steps(case, with_compiled=sizes != "smoke"), SECONDS[sizes], case.random)
+        inputs = case.inputs()
+        steps = make_steps(case, inputs, with_compiled=sizes != "smoke")
+        observe = None if case.observe is None else functools.partial(case.observe, *inputs)
+        result = race(steps, SECONDS[sizes], case.random, observe)
         if OURS in result.milliseconds:
             result.share_of_floor = floor_seconds(case) / (1e-3 * result.milliseconds[OURS])
         results[case.name] = asdict(result)

@@ -16,6 +16,7 @@
 #include "cross_correlation/cross_correlation.h"
 #include "graph_conv/graph_conv.h"
 #include "info_nce/info_nce.h"
+#include "knn/knn.h"
 #include "peak/peak.h"
 #include "sample_clips/sample_clips.h"
 
@@ -107,6 +108,15 @@ void info_nce(std::uintptr_t query, std::uintptr_t positives, std::uintptr_t que
   pybind11::gil_scoped_release release;
   require(SKELKERN_PICK(info_nce).run(
       inputs, {pointer<float>(loss), pointer<float>(query_gradient), pointer<float>(positive_weights)}));
+}
+
+// sizes: (b, n, d, k)
+void knn(std::uintptr_t points, std::uintptr_t mask, const std::array<std::int64_t, 4>& sizes, int threads,
+         std::uintptr_t neighbors) {
+  const auto [b, n, d, k] = sizes;
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(knn).run({pointer<const float>(points), pointer<const bool>(mask), b, n, d, k, threads},
+                                 pointer<std::int64_t>(neighbors)));
 }
 
 // arrays: (frames, offsets, index, times, linear, linear_joints, translation, joint_order, joint_keep)
@@ -214,6 +224,7 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("graph_conv_forward", graph_conv_forward);
   module.def("graph_conv_backward", graph_conv_backward);
   module.def("info_nce", info_nce);
+  module.def("knn", knn);
   module.def("sample_clips", sample_clips);
   module.def("kept_array", kept_array);
   module.def("free_kept_memory", skelkern::free_kept_memory);

@@ -8,6 +8,7 @@ from skelkern.ops.block_tail import block_tail
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.info_nce import info_nce
+from skelkern.ops.knn import knn
 from skelkern.ops.sample_clips import sample_clips
 from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_times
 
@@ -20,6 +21,7 @@ __all__ = [
     "explain",
     "graph_conv",
     "info_nce",
+    "knn",
     "mirror_times",
     "nearest_times",
     "resize_times",

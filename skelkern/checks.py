@@ -58,3 +58,11 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """Raises ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, found {value!r}")
+
+
+def check_count(name: str, value: Any, low: int, high: int) -> None:
+    """Raises unless `value` is a whole number in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
+        raise TypeError(f"{name}: expected a whole number, found {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{name}: expected a whole number in [{low}, {high}], found {value}")

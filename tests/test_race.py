@@ -58,6 +58,12 @@ def test_nan_and_infinity_are_no_agreement(value):
     assert race.OURS not in result.ratios
 
 
+def test_peers_may_agree_in_what_is_observed():
+    steps = {"official": sleeper(0, value=1.0), race.OURS: sleeper(0, value=-1.0)}
+    assert race.OURS in race.race(steps, seconds=0, observe=torch.abs).ratios
+    assert race.OURS not in race.race(steps, seconds=0).ratios
+
+
 def test_a_peer_that_fails_is_named_and_the_others_race_on():
     def fails():
         raise RuntimeError("no such kernel\nmore")
@@ -81,7 +87,7 @@ def test_gradients_are_part_of_a_step():
     case = race.Case(
         "x", {"official": lambda x: x.square().sum()}, lambda: (torch.ones(3, requires_grad=True),), flops=0, bytes=0
     )
-    output, gradient = race.make_steps(case, with_compiled=False)["official"]()
+    output, gradient = race.make_steps(case, case.inputs(), with_compiled=False)["official"]()
     assert gradient.shape == (3,)
     assert output.item() == 3
 

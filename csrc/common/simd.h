@@ -54,6 +54,20 @@ SKELKERN_INLINE void store_part(float* p, Vec v, int count) {
 #endif
 }
 
+// Bit i says whether lane i of v is at most that of bound; NaN is not.
+SKELKERN_INLINE std::uint64_t lanes_at_most(Vec v, Vec bound) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)v, (__m512)bound, _CMP_LE_OQ);
+#elif defined(__AVX2__)
+  return static_cast<std::uint64_t>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)v, (__m256)bound, _CMP_LE_OQ)));
+#else
+  const IntVec found = v <= bound;
+  std::uint64_t bits = 0;
+  for (int i = 0; i < kLanes; ++i) bits |= static_cast<std::uint64_t>(found[i] & 1) << i;
+  return bits;
+#endif
+}
+
 SKELKERN_INLINE float sum_lanes(Vec v) {
   float partial[kLanes];
   store(partial, v);

@@ -84,10 +84,17 @@ def info_nce_inputs(seed: int) -> dict[str, Any]:
     return {**inputs, "reduction": "none"}
 
 
+def knn_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randint(-5, 5, (2, 70, 10), generator=generator).float()
+    return {"points": points, "k": 9, "mask": torch.rand(2, 70, generator=generator) < 0.8}
+
+
 CASES = [
     OpCase(skelkern.block_tail, block_tail_inputs, ("x", "weight", "bias", "residual")),
     OpCase(skelkern.cross_correlation_loss, cross_correlation_inputs, ("z1", "z2")),
     OpCase(skelkern.graph_conv, graph_conv_inputs, ("x", "weight", "bias", "adjacency")),
     OpCase(skelkern.info_nce, info_nce_inputs, ("query", "positives")),
+    OpCase(skelkern.knn, knn_inputs),
     OpCase(skelkern.sample_clips, sample_clips_inputs),
 ]
