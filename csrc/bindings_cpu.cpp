@@ -14,6 +14,7 @@
 #include "common/levels.h"
 #include "common/parallel.h"
 #include "cross_correlation/cross_correlation.h"
+#include "edge_conv/edge_conv.h"
 #include "graph_conv/graph_conv.h"
 #include "info_nce/info_nce.h"
 #include "knn/knn.h"
@@ -88,6 +89,74 @@ void graph_conv_backward(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t
               .backward(problem, pointer<const float>(y_gradient),
                         {pointer<float>(gradients[0]), pointer<float>(gradients[1]), pointer<float>(gradients[2]),
                          pointer<float>(gradients[3])}));
+}
+
+// arrays: (x, neighbors, weight, gamma, mask); sizes: (b, n, k, c, c_out)
+skelkern::EdgeConvProblem edge_conv_problem(const std::array<std::uintptr_t, 5>& arrays,
+                                            const std::array<std::int64_t, 5>& sizes, int threads) {
+  const auto [b, n, k, c, c_out] = sizes;
+  return {pointer<const float>(arrays[0]),
+          pointer<const std::int64_t>(arrays[1]),
+          pointer<const float>(arrays[2]),
+          pointer<const float>(arrays[3]),
+          pointer<const bool>(arrays[4]),
+          b,
+          n,
+          k,
+          c,
+          c_out,
+          threads};
+}
+
+// tail: (mean, inverse_std, beta)
+skelkern::EdgeConvTail edge_conv_tail(const std::array<std::uintptr_t, 3>& tail, float negative_slope) {
+  return {pointer<const float>(tail[0]), pointer<const float>(tail[1]), pointer<const float>(tail[2]), negative_slope};
+}
+
+// edges: (extremes, slots, sums)
+skelkern::EdgeConvEdges edge_conv_edges(const std::array<std::uintptr_t, 3>& edges) {
+  return {pointer<float>(edges[0]), pointer<std::uint8_t>(edges[1]), pointer<float>(edges[2])};
+}
+
+// Returns the number of edges, or -1 when a neighbour is out of range.
+std::int64_t edge_conv_gather(const std::array<std::uintptr_t, 5>& arrays, const std::array<std::int64_t, 5>& sizes,
+                              int threads, const std::array<std::uintptr_t, 3>& edges, std::uintptr_t moments) {
+  std::int64_t count = 0;
+  pybind11::gil_scoped_release release;
+  const auto problem = edge_conv_problem(arrays, sizes, threads);
+  const auto result =
+      SKELKERN_PICK(edge_conv).gather(problem, edge_conv_edges(edges), pointer<double>(moments), &count);
+  require(result != skelkern::EdgeConvResult::out_of_memory);
+  return result == skelkern::EdgeConvResult::done ? count : -1;
+}
+
+void edge_conv_finish(const std::array<std::uintptr_t, 5>& arrays, const std::array<std::int64_t, 5>& sizes,
+                      int threads, const std::array<std::uintptr_t, 3>& tail, float negative_slope,
+                      std::uintptr_t extremes, std::uintptr_t y) {
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(edge_conv).finish(edge_conv_problem(arrays, sizes, threads),
+                                          edge_conv_tail(tail, negative_slope), pointer<const float>(extremes),
+                                          pointer<float>(y)));
+}
+
+void edge_conv_reduce(const std::array<std::uintptr_t, 5>& arrays, const std::array<std::int64_t, 5>& sizes,
+                      int threads, const std::array<std::uintptr_t, 3>& tail, float negative_slope,
+                      std::uintptr_t extremes, std::uintptr_t y_gradient, std::uintptr_t sums) {
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(edge_conv).reduce(edge_conv_problem(arrays, sizes, threads),
+                                          edge_conv_tail(tail, negative_slope), pointer<const float>(extremes),
+                                          pointer<const float>(y_gradient), pointer<double>(sums)));
+}
+
+void edge_conv_backward(const std::array<std::uintptr_t, 5>& arrays, const std::array<std::int64_t, 5>& sizes,
+                        int threads, const std::array<std::uintptr_t, 3>& tail, float negative_slope,
+                        const std::array<std::uintptr_t, 3>& edges, std::uintptr_t y_gradient, std::uintptr_t means,
+                        std::uintptr_t x_gradient, std::uintptr_t weight_gradient) {
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(edge_conv).backward(edge_conv_problem(arrays, sizes, threads),
+                                            edge_conv_tail(tail, negative_slope), edge_conv_edges(edges),
+                                            pointer<const float>(y_gradient), pointer<const float>(means),
+                                            pointer<float>(x_gradient), pointer<float>(weight_gradient)));
 }
 
 // sizes: (n, d, p, k)
@@ -221,6 +290,10 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("block_tail_backward", block_tail_backward);
   module.def("cross_correlation_forward", cross_correlation_forward);
   module.def("cross_correlation_backward", cross_correlation_backward);
+  module.def("edge_conv_gather", edge_conv_gather);
+  module.def("edge_conv_finish", edge_conv_finish);
+  module.def("edge_conv_reduce", edge_conv_reduce);
+  module.def("edge_conv_backward", edge_conv_backward);
   module.def("graph_conv_forward", graph_conv_forward);
   module.def("graph_conv_backward", graph_conv_backward);
   module.def("info_nce", info_nce);

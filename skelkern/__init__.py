@@ -6,6 +6,7 @@ from skelkern.dispatch import explain, use
 from skelkern.memory import empty_cache, reuse_memory
 from skelkern.ops.block_tail import block_tail
 from skelkern.ops.cross_correlation import cross_correlation_loss
+from skelkern.ops.edge_conv import edge_conv
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.info_nce import info_nce
 from skelkern.ops.knn import knn
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "block_tail",
     "cross_correlation_loss",
+    "edge_conv",
     "empty_cache",
     "explain",
     "graph_conv",

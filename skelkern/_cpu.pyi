@@ -45,6 +45,40 @@ def cross_correlation_backward(
     gradient2: int,
     threads: int,
 ) -> None: ...
+def edge_conv_gather(
+    arrays: tuple[int, ...], sizes: tuple[int, ...], threads: int, edges: tuple[int, ...], moments: int
+) -> int: ...
+def edge_conv_finish(
+    arrays: tuple[int, ...],
+    sizes: tuple[int, ...],
+    threads: int,
+    tail: tuple[int, ...],
+    negative_slope: float,
+    extremes: int,
+    y: int,
+) -> None: ...
+def edge_conv_reduce(
+    arrays: tuple[int, ...],
+    sizes: tuple[int, ...],
+    threads: int,
+    tail: tuple[int, ...],
+    negative_slope: float,
+    extremes: int,
+    y_gradient: int,
+    sums: int,
+) -> None: ...
+def edge_conv_backward(
+    arrays: tuple[int, ...],
+    sizes: tuple[int, ...],
+    threads: int,
+    tail: tuple[int, ...],
+    negative_slope: float,
+    edges: tuple[int, ...],
+    y_gradient: int,
+    means: int,
+    x_gradient: int,
+    weight_gradient: int,
+) -> None: ...
 def graph_conv_forward(
     x: int, weight: int, bias: int, adjacency: int, sizes: tuple[int, ...], per_sample: bool, threads: int, y: int
 ) -> None: ...

@@ -54,6 +54,31 @@ SKELKERN_INLINE void store_part(float* p, Vec v, int count) {
 #endif
 }
 
+// The first `count` bytes at p as whole numbers, the rest 0. (gcc 12 converts vectors of bytes one by one.)
+SKELKERN_INLINE IntVec load_bytes(const std::uint8_t* p, int count) {
+#if defined(__AVX512F__)
+  const auto mask = static_cast<__mmask16>((1u << count) - 1);
+  return (IntVec)_mm512_maskz_cvtepu8_epi32(mask, _mm_maskz_loadu_epi8(mask, p));
+#else
+  IntVec v{};
+#if defined(__AVX2__)
+  if (count == kLanes) return (IntVec)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+#endif
+  for (int i = 0; i < count; ++i) v[i] = p[i];
+  return v;
+#endif
+}
+
+// The first `count` lanes, from 0 to 255 each, to bytes at p.
+SKELKERN_INLINE void store_bytes(std::uint8_t* p, IntVec v, int count) {
+#if defined(__AVX512F__)
+  const __m128i bytes = _mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)v);
+  _mm_mask_storeu_epi8(p, static_cast<__mmask16>((1u << count) - 1), bytes);
+#else
+  for (int i = 0; i < count; ++i) p[i] = static_cast<std::uint8_t>(v[i]);
+#endif
+}
+
 // Bit i says whether lane i of v is at most that of bound; NaN is not.
 SKELKERN_INLINE std::uint64_t lanes_at_most(Vec v, Vec bound) {
 #if defined(__AVX512F__)

@@ -53,9 +53,9 @@ SKELKERN_INLINE void product_tile(const Product& p, std::int64_t row, std::int64
 template <int ROWS>
 SKELKERN_INLINE void product_rows(const Product& p, std::int64_t row, std::int64_t columns) {
   std::int64_t column = 0;
-  for (; column + kTileVecs * kLanes <= columns; column += kTileVecs * kLanes)
+  for (; column + kTileVecs * kLanes <= columns && columns - column != 4 * kLanes; column += kTileVecs * kLanes)
     product_tile<ROWS, kTileVecs>(p, row, column);
-  if (columns - column >= 2 * kLanes) product_tile<ROWS, 2>(p, row, column), column += 2 * kLanes;
+  for (; columns - column >= 2 * kLanes; column += 2 * kLanes) product_tile<ROWS, 2>(p, row, column);
   if (columns - column >= kLanes) product_tile<ROWS, 1>(p, row, column);
 }
 

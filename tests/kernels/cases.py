@@ -84,6 +84,18 @@ def info_nce_inputs(seed: int) -> dict[str, Any]:
     return {**inputs, "reduction": "none"}
 
 
+def edge_conv_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "x": torch.randint(-20, 20, (3, 29, 6), generator=generator) / 16,
+        "neighbors": torch.randint(29, (3, 29, 5), generator=generator),
+        "weight": torch.randint(-8, 8, (37, 12), generator=generator) / 8,
+        "gamma": torch.randn(37, generator=generator),
+        "beta": torch.randn(37, generator=generator),
+        "mask": torch.rand(3, 29, generator=generator) < 0.8,
+    }
+
+
 def knn_inputs(seed: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     points = torch.randint(-5, 5, (2, 70, 10), generator=generator).float()
@@ -93,6 +105,7 @@ def knn_inputs(seed: int) -> dict[str, Any]:
 CASES = [
     OpCase(skelkern.block_tail, block_tail_inputs, ("x", "weight", "bias", "residual")),
     OpCase(skelkern.cross_correlation_loss, cross_correlation_inputs, ("z1", "z2")),
+    OpCase(skelkern.edge_conv, edge_conv_inputs, ("x", "weight", "gamma", "beta")),
     OpCase(skelkern.graph_conv, graph_conv_inputs, ("x", "weight", "bias", "adjacency")),
     OpCase(skelkern.info_nce, info_nce_inputs, ("query", "positives")),
     OpCase(skelkern.knn, knn_inputs),

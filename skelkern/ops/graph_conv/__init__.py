@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skelkern import _cpu
+from skelkern.autocast import follow_autocast
 from skelkern.checks import check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.memory import empty_output
@@ -38,21 +39,12 @@ def graph_conv(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor
         TypeError: an argument is no floating-point tensor, or the dtypes differ.
         ValueError: shapes or devices do not fit.
     """
-    x, weight, bias, adjacency = _autocast(x, weight, bias, adjacency)
+    x, weight, bias, adjacency = follow_autocast(x, weight, bias, adjacency)
     _check(x, weight, bias, adjacency)
     run = GRAPH_CONV.choose(impl, x, weight, bias, adjacency)
     if x.numel() == 0 or weight.numel() == 0:
         return _reference(x, weight, bias, adjacency)
     return run(x, weight.reshape(weight.shape[0], -1), bias, adjacency)
-
-
-def _autocast(*tensors: Any) -> tuple[Any, ...]:
-    device = next((tensor.device.type for tensor in tensors if isinstance(tensor, Tensor)), "cpu")
-    if not torch.is_autocast_enabled(device):
-        return tensors
-    dtype = torch.get_autocast_dtype(device)
-    narrower = (torch.float32, torch.float16, torch.bfloat16)
-    return tuple(t.to(dtype) if isinstance(t, Tensor) and t.dtype in narrower else t for t in tensors)
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> None:
