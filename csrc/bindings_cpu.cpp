@@ -9,12 +9,14 @@
 #include <vector>
 
 #include "block_tail/block_tail.h"
+#include "chamfer/chamfer.h"
 #include "common/c_library.h"
 #include "common/kept_memory.h"
 #include "common/levels.h"
 #include "common/parallel.h"
 #include "cross_correlation/cross_correlation.h"
 #include "edge_conv/edge_conv.h"
+#include "farthest_points/farthest_points.h"
 #include "graph_conv/graph_conv.h"
 #include "info_nce/info_nce.h"
 #include "knn/knn.h"
@@ -54,6 +56,16 @@ void cross_correlation_backward(std::uintptr_t z1, std::uintptr_t z2, std::int64
                     {pointer<float>(statistics), pointer<float>(products)}, loss_gradient, gradients));
 }
 
+// sizes: (b, n, d, m)
+void farthest_points(std::uintptr_t points, std::uintptr_t mask, const std::array<std::int64_t, 4>& sizes,
+                     std::int64_t start, int threads, std::uintptr_t picks) {
+  const auto [b, n, d, m] = sizes;
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(farthest_points)
+              .run({pointer<const float>(points), pointer<const bool>(mask), b, n, d, m, start, threads},
+                   pointer<std::int64_t>(picks)));
+}
+
 // sizes: (n, c, t, v, k, c_out)
 skelkern::GraphConvProblem graph_conv_problem(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t bias,
                                               std::uintptr_t adjacency, const std::array<std::int64_t, 6>& sizes,
@@ -89,6 +101,44 @@ void graph_conv_backward(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t
               .backward(problem, pointer<const float>(y_gradient),
                         {pointer<float>(gradients[0]), pointer<float>(gradients[1]), pointer<float>(gradients[2]),
                          pointer<float>(gradients[3])}));
+}
+
+// arrays: (points of either side, masks of either side, weights); sizes: (b, n of either side, d)
+skelkern::ChamferProblem chamfer_problem(const std::array<std::uintptr_t, 5>& arrays,
+                                         const std::array<std::int64_t, 4>& sizes, bool squared, int threads) {
+  const auto [b, n, m, d] = sizes;
+  return {{pointer<const float>(arrays[0]), pointer<const float>(arrays[1])},
+          {pointer<const bool>(arrays[2]), pointer<const bool>(arrays[3])},
+          pointer<const float>(arrays[4]),
+          b,
+          {n, m},
+          d,
+          squared,
+          threads};
+}
+
+// nearest: (distances of either side, indices of either side)
+skelkern::ChamferNearest chamfer_nearest(const std::array<std::uintptr_t, 4>& nearest) {
+  return {{pointer<float>(nearest[0]), pointer<float>(nearest[1])},
+          {pointer<std::int32_t>(nearest[2]), pointer<std::int32_t>(nearest[3])}};
+}
+
+void chamfer_forward(const std::array<std::uintptr_t, 5>& arrays, const std::array<std::int64_t, 4>& sizes,
+                     bool squared, int threads, const std::array<std::uintptr_t, 4>& nearest) {
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(chamfer).forward(chamfer_problem(arrays, sizes, squared, threads), chamfer_nearest(nearest)));
+}
+
+void chamfer_backward(const std::array<std::uintptr_t, 5>& arrays, const std::array<std::int64_t, 4>& sizes,
+                      bool squared, int threads, const std::array<std::uintptr_t, 4>& nearest,
+                      const std::array<std::uintptr_t, 2>& distance_gradients,
+                      const std::array<std::uintptr_t, 2>& gradients) {
+  const float* const incoming[2] = {pointer<const float>(distance_gradients[0]),
+                                    pointer<const float>(distance_gradients[1])};
+  float* const outgoing[2] = {pointer<float>(gradients[0]), pointer<float>(gradients[1])};
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(chamfer).backward(chamfer_problem(arrays, sizes, squared, threads), chamfer_nearest(nearest),
+                                          incoming, outgoing));
 }
 
 // arrays: (x, neighbors, weight, gamma, mask); sizes: (b, n, k, c, c_out)
@@ -288,12 +338,15 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("block_tail_statistics", block_tail_statistics);
   module.def("block_tail_forward", block_tail_forward);
   module.def("block_tail_backward", block_tail_backward);
+  module.def("chamfer_forward", chamfer_forward);
+  module.def("chamfer_backward", chamfer_backward);
   module.def("cross_correlation_forward", cross_correlation_forward);
   module.def("cross_correlation_backward", cross_correlation_backward);
   module.def("edge_conv_gather", edge_conv_gather);
   module.def("edge_conv_finish", edge_conv_finish);
   module.def("edge_conv_reduce", edge_conv_reduce);
   module.def("edge_conv_backward", edge_conv_backward);
+  module.def("farthest_points", farthest_points);
   module.def("graph_conv_forward", graph_conv_forward);
   module.def("graph_conv_backward", graph_conv_backward);
   module.def("info_nce", info_nce);

@@ -5,8 +5,10 @@ import torch  # noqa: F401  first, so that the compiled module shares torch's Op
 from skelkern.dispatch import explain, use
 from skelkern.memory import empty_cache, reuse_memory
 from skelkern.ops.block_tail import block_tail
+from skelkern.ops.chamfer import chamfer_distance
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.edge_conv import edge_conv
+from skelkern.ops.farthest_points import farthest_point_sample
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.info_nce import info_nce
 from skelkern.ops.knn import knn
@@ -17,10 +19,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "block_tail",
+    "chamfer_distance",
     "cross_correlation_loss",
     "edge_conv",
     "empty_cache",
     "explain",
+    "farthest_point_sample",
     "graph_conv",
     "info_nce",
     "knn",

@@ -21,6 +21,18 @@ def block_tail_backward(
     y_gradient: int,
     gradients: tuple[int, ...],
 ) -> None: ...
+def chamfer_forward(
+    arrays: tuple[int, ...], sizes: tuple[int, ...], squared: bool, threads: int, nearest: tuple[int, ...]
+) -> None: ...
+def chamfer_backward(
+    arrays: tuple[int, ...],
+    sizes: tuple[int, ...],
+    squared: bool,
+    threads: int,
+    nearest: tuple[int, ...],
+    distance_gradients: tuple[int, ...],
+    gradients: tuple[int, ...],
+) -> None: ...
 def cross_correlation_forward(
     z1: int,
     z2: int,
@@ -79,6 +91,7 @@ def edge_conv_backward(
     x_gradient: int,
     weight_gradient: int,
 ) -> None: ...
+def farthest_points(points: int, mask: int, sizes: tuple[int, ...], start: int, threads: int, picks: int) -> None: ...
 def graph_conv_forward(
     x: int, weight: int, bias: int, adjacency: int, sizes: tuple[int, ...], per_sample: bool, threads: int, y: int
 ) -> None: ...

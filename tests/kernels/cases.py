@@ -96,6 +96,25 @@ def edge_conv_inputs(seed: int) -> dict[str, Any]:
     }
 
 
+def chamfer_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "x": torch.randn(3, 61, 6, generator=generator),
+        "y": torch.randn(3, 50, 6, generator=generator),
+        "x_mask": torch.rand(3, 61, generator=generator) < 0.8,
+        "y_mask": torch.rand(3, 50, generator=generator) < 0.8,
+        "weights": torch.rand(6, generator=generator),
+        "squared": False,
+        "reduction": "none",
+    }
+
+
+def farthest_points_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    points = torch.randint(-50, 50, (3, 61, 3), generator=generator).float()
+    return {"points": points, "m": 30, "mask": torch.rand(3, 61, generator=generator) < 0.8, "start": 5}
+
+
 def knn_inputs(seed: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     points = torch.randint(-5, 5, (2, 70, 10), generator=generator).float()
@@ -104,8 +123,10 @@ def knn_inputs(seed: int) -> dict[str, Any]:
 
 CASES = [
     OpCase(skelkern.block_tail, block_tail_inputs, ("x", "weight", "bias", "residual")),
+    OpCase(skelkern.chamfer_distance, chamfer_inputs, ("x", "y")),
     OpCase(skelkern.cross_correlation_loss, cross_correlation_inputs, ("z1", "z2")),
     OpCase(skelkern.edge_conv, edge_conv_inputs, ("x", "weight", "gamma", "beta")),
+    OpCase(skelkern.farthest_point_sample, farthest_points_inputs),
     OpCase(skelkern.graph_conv, graph_conv_inputs, ("x", "weight", "bias", "adjacency")),
     OpCase(skelkern.info_nce, info_nce_inputs, ("query", "positives")),
     OpCase(skelkern.knn, knn_inputs),
