@@ -66,3 +66,15 @@ def check_count(name: str, value: Any, low: int, high: int) -> None:
         raise TypeError(f"{name}: expected a whole number, found {type(value).__name__}")
     if not low <= value <= high:
         raise ValueError(f"{name}: expected a whole number in [{low}, {high}], found {value}")
+
+
+def check_clouds(points: Any, mask: Any) -> int:
+    """Raises unless points are (B, N, D) and mask is None or bool (B, N) on the same device; returns N."""
+    sizes: dict[str, int] = {}
+    check_tensor("points", points)
+    check_shape("points", points, "B N D", sizes)
+    if mask is not None:
+        check_tensor("mask", mask, (torch.bool,))
+        check_shape("mask", mask, "B N", sizes)
+        check_same("device", "points", points, mask=mask)
+    return sizes["N"]

@@ -1,19 +1,26 @@
 """The ops as modules, with the field's usual names of parameters."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from skelkern.checks import check_choice
 from skelkern.momentum import MemoryQueue, momentum_update
 from skelkern.ops.block_tail import block_tail
+from skelkern.ops.chamfer import chamfer_distance
 from skelkern.ops.cross_correlation import cross_correlation_loss
+from skelkern.ops.edge_conv import edge_conv
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.info_nce import info_nce
+from skelkern.ops.knn import knn
 
 __all__ = [
     "BlockTail",
+    "Chamfer",
     "CrossCorrelationLoss",
+    "EdgeConv",
     "GraphConv",
     "InfoNCE",
     "MemoryQueue",
@@ -129,3 +136,70 @@ class InfoNCE(nn.Module):
 
     def extra_repr(self) -> str:
         return f"temperature={self.temperature}, multi_positive={self.multi_positive!r}, reduction={self.reduction!r}"
+
+
+class EdgeConv(nn.Sequential):
+    """A layer of DGCNN: nearest neighbours in its own input, edge convolution, maximum; see `skelkern.edge_conv`.
+
+    A Sequential of the 1 x 1 convolution `0` (C', 2C, 1, 1), the BatchNorm2d `1` and the LeakyReLU `2`, named, shaped
+    and initialised as in the public DGCNN codes, whose state_dict loads.
+
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        k: number of neighbours.
+        negative_slope: of LeakyReLU.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, k: int = 20, negative_slope: float = 0.2):
+        super().__init__(
+            nn.Conv2d(2 * in_channels, out_channels, kernel_size=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.LeakyReLU(negative_slope),
+        )
+        self.k = k
+
+    def forward(self, x: Tensor, neighbors: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """x (B, N, C) -> (B, N, C'); neighbors (B, N, k), by default the nearest; mask (B, N) of points that count."""
+        convolution, norm, activation = cast(Any, self)
+        if neighbors is None:
+            neighbors = knn(x, self.k, mask)
+        if norm.training:
+            norm.num_batches_tracked.add_(1)
+        momentum = 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        statistics = (norm.running_mean, norm.running_var, norm.training, momentum, norm.eps)
+        weight = convolution.weight.flatten(1)
+        return edge_conv(
+            x, neighbors, weight, norm.weight, norm.bias, *statistics, activation.negative_slope, mask=mask
+        )
+
+
+class Chamfer(nn.Module):
+    """Distance between clouds; see `skelkern.chamfer_distance`.
+
+    Args:
+        reduction: "sum_of_means", "max_of_means" or "sum".
+        squared: squared distances instead of Euclidean ones.
+        weights: of the coordinates, or None.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, reduction: str = "sum_of_means", squared: bool = True, weights: Sequence[float] | None = None):
+        super().__init__()
+        check_choice("reduction", reduction, ("sum_of_means", "max_of_means", "sum"))
+        self.reduction = reduction
+        self.squared = squared
+        self.register_buffer(
+            "weights", None if weights is None else torch.tensor(weights, dtype=torch.float32), persistent=False
+        )
+
+    def forward(self, x: Tensor, y: Tensor, x_mask: Tensor | None = None, y_mask: Tensor | None = None) -> Tensor:
+        """x (B, N, D), y (B, M, D), masks of points that count -> scalar."""
+        distance = chamfer_distance(
+            *(x, y, x_mask, y_mask), reduction=self.reduction, squared=self.squared, weights=self.weights
+        )
+        return cast(Tensor, distance)
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}, squared={self.squared}"

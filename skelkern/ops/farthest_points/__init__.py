@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from skelkern import _cpu
-from skelkern.checks import check_count, check_same, check_shape, check_tensor
+from skelkern.checks import check_clouds, check_count
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.farthest_points import reference
@@ -36,15 +36,9 @@ def farthest_point_sample(
         TypeError: points are no floating-point tensor, mask is not bool, m or start no whole number.
         ValueError: shapes or devices do not fit, m is not in [1, N] or start not in [0, N).
     """
-    sizes: dict[str, int] = {}
-    check_tensor("points", points)
-    check_shape("points", points, "B N D", sizes)
-    if mask is not None:
-        check_tensor("mask", mask, (torch.bool,))
-        check_shape("mask", mask, "B N", sizes)
-        check_same("device", "points", points, mask=mask)
-    check_count("m", m, 1, sizes["N"])
-    check_count("start", start, 0, sizes["N"] - 1)
+    count = check_clouds(points, mask)
+    check_count("m", m, 1, count)
+    check_count("start", start, 0, count - 1)
     run = FARTHEST_POINTS.choose(impl, points, mask)
     with torch.no_grad():
         return run(points, m, mask, start)

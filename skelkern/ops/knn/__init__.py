@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from skelkern import _cpu
-from skelkern.checks import check_count, check_same, check_shape, check_tensor
+from skelkern.checks import check_clouds, check_count
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.knn import reference
@@ -36,14 +36,8 @@ def knn(points: Tensor, k: int, mask: Tensor | None = None, *, impl: str = "auto
         TypeError: points are no floating-point tensor, mask is not bool or k no whole number.
         ValueError: shapes or devices do not fit, or k is not in [1, N].
     """
-    sizes: dict[str, int] = {}
-    check_tensor("points", points)
-    check_shape("points", points, "B N D", sizes)
-    if mask is not None:
-        check_tensor("mask", mask, (torch.bool,))
-        check_shape("mask", mask, "B N", sizes)
-        check_same("device", "points", points, mask=mask)
-    check_count("k", k, 1, sizes["N"])
+    count = check_clouds(points, mask)
+    check_count("k", k, 1, count)
     run = KNN.choose(impl, points, mask)
     with torch.no_grad():
         return run(points, k, mask)

@@ -1,0 +1,1 @@
+"""Decoders: features (N, F) in, what the encoder has seen out."""

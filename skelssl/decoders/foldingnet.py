@@ -1,0 +1,60 @@
+"""FoldingNet's decoder (Yang et al., CVPR 2018): a plane folded twice into a cloud."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+EXTENT = 0.3  # the grid covers [-EXTENT, EXTENT] in both directions
+
+
+class Fold(nn.Sequential):
+    """Three point-wise layers on the code word and a point: (B, F), (B or 1, M, D) -> (B, M, D').
+
+    The first layer is linear in the code word and the point, so that the code word's part, all but D of its columns, is
+    multiplied once per cloud and not once per point.
+    """
+
+    def __init__(self, feature_dim: int, in_channels: int, out_channels: int):
+        super().__init__(
+            nn.Conv1d(feature_dim + in_channels, feature_dim, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(feature_dim, feature_dim, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(feature_dim, out_channels, 1),
+        )
+
+    def forward(self, code: Tensor, points: Tensor) -> Tensor:  # type: ignore[override]
+        first, relu, second, _, last = cast(Any, self)
+        weight, linear = first.weight[:, :, 0], nn.functional.linear
+        of_code, of_point = weight.split([code.shape[1], points.shape[2]], dim=1)
+        x = relu(linear(code, of_code, first.bias)[:, None] + linear(points, of_point))
+        x = relu(linear(x, second.weight[:, :, 0], second.bias))
+        y: Tensor = linear(x, last.weight[:, :, 0], last.bias)
+        return y
+
+
+class FoldingNet(nn.Module):
+    """Folds a grid into a surface in space, and that into the cloud.
+
+    state_dict keys are those of `FoldNet_Decoder` in the public auto-encoder code
+    (UnsupervisedPointCloudReconstruction) for a plane.
+
+    Args:
+        feature_dim: F of the code word.
+        out_channels: D' of the points; 6 for a position and a colour.
+        grid: rows and columns; M = rows · columns points come out.
+    """
+
+    grid: Tensor
+
+    def __init__(self, feature_dim: int = 1024, out_channels: int = 3, grid: tuple[int, int] = (45, 45)):
+        super().__init__()
+        axes = (torch.linspace(-EXTENT, EXTENT, steps) for steps in grid)
+        self.register_buffer("grid", torch.cartesian_prod(*axes), persistent=False)
+        self.folding1 = Fold(feature_dim, 2, 3)
+        self.folding2 = Fold(feature_dim, 3, out_channels)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """code (B, F) -> (B, M, D')."""
+        return self.folding2(code, self.folding1(code, self.grid[None]))
