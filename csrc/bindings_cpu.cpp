@@ -14,6 +14,7 @@
 #include "common/kept_memory.h"
 #include "common/levels.h"
 #include "common/parallel.h"
+#include "cosine_topk/cosine_topk.h"
 #include "cross_correlation/cross_correlation.h"
 #include "edge_conv/edge_conv.h"
 #include "farthest_points/farthest_points.h"
@@ -139,6 +140,16 @@ void chamfer_backward(const std::array<std::uintptr_t, 5>& arrays, const std::ar
   pybind11::gil_scoped_release release;
   require(SKELKERN_PICK(chamfer).backward(chamfer_problem(arrays, sizes, squared, threads), chamfer_nearest(nearest),
                                           incoming, outgoing));
+}
+
+// sizes: (q, n, d, k)
+void cosine_topk(std::uintptr_t queries, std::uintptr_t database, const std::array<std::int64_t, 4>& sizes, int threads,
+                 std::uintptr_t similarities, std::uintptr_t indices) {
+  const auto [q, n, d, k] = sizes;
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(cosine_topk)
+              .run({pointer<const float>(queries), pointer<const float>(database), q, n, d, k, threads},
+                   pointer<float>(similarities), pointer<std::int64_t>(indices)));
 }
 
 // arrays: (x, neighbors, weight, gamma, mask); sizes: (b, n, k, c, c_out)
@@ -340,6 +351,7 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("block_tail_backward", block_tail_backward);
   module.def("chamfer_forward", chamfer_forward);
   module.def("chamfer_backward", chamfer_backward);
+  module.def("cosine_topk", cosine_topk);
   module.def("cross_correlation_forward", cross_correlation_forward);
   module.def("cross_correlation_backward", cross_correlation_backward);
   module.def("edge_conv_gather", edge_conv_gather);

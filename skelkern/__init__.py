@@ -6,6 +6,7 @@ from skelkern.dispatch import explain, use
 from skelkern.memory import empty_cache, reuse_memory
 from skelkern.ops.block_tail import block_tail
 from skelkern.ops.chamfer import chamfer_distance
+from skelkern.ops.cosine_topk import cosine_topk
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.edge_conv import edge_conv
 from skelkern.ops.farthest_points import farthest_point_sample
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 __all__ = [
     "block_tail",
     "chamfer_distance",
+    "cosine_topk",
     "cross_correlation_loss",
     "edge_conv",
     "empty_cache",

@@ -33,6 +33,9 @@ def chamfer_backward(
     distance_gradients: tuple[int, ...],
     gradients: tuple[int, ...],
 ) -> None: ...
+def cosine_topk(
+    queries: int, database: int, sizes: tuple[int, ...], threads: int, similarities: int, indices: int
+) -> None: ...
 def cross_correlation_forward(
     z1: int,
     z2: int,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from skelkern import cosine_topk
 from skelssl.engine.recipe import EvaluationOptions
 from skelssl.views.draws import Draws
 
@@ -78,13 +79,7 @@ def nearest_neighbours(train: tuple[Tensor, Tensor], queries: Tensor, classes: i
     features, labels = train
     if not 1 <= k <= len(features):
         raise ValueError(f"k: expected 1 to {len(features)}, the number of training features, found {k}")
-    gallery = nn.functional.normalize(features, dim=1)
-    predictions = []
-    for part in nn.functional.normalize(queries, dim=1).split(256):
-        # a stable sort, not topk, which leaves open which of equal values it takes: copies of sequences are equal
-        similarity, index = (part @ gallery.T).sort(dim=1, descending=True, stable=True)
-        similarity, index = similarity[:, :k], index[:, :k]
-        # a vote counts 1 and its similarity far less, so that the number of votes decides before it
-        votes = torch.zeros(len(part), classes).scatter_add_(1, labels[index], 1 + 1e-3 * similarity)
-        predictions.append(votes.argmax(dim=1))
-    return torch.cat(predictions)
+    similarity, index = cosine_topk(queries, features, k)
+    # a vote counts 1 and its similarity far less, so that the number of votes decides before it
+    votes = torch.zeros(len(queries), classes).scatter_add_(1, labels[index], 1 + 1e-3 * similarity)
+    return votes.argmax(dim=1)

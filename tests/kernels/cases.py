@@ -96,6 +96,12 @@ def edge_conv_inputs(seed: int) -> dict[str, Any]:
     }
 
 
+def cosine_topk_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    queries, database = (torch.randn(count, 19, generator=generator) for count in (50, 300))
+    return {"queries": queries, "database": database, "k": 7}
+
+
 def chamfer_inputs(seed: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -124,6 +130,7 @@ def knn_inputs(seed: int) -> dict[str, Any]:
 CASES = [
     OpCase(skelkern.block_tail, block_tail_inputs, ("x", "weight", "bias", "residual")),
     OpCase(skelkern.chamfer_distance, chamfer_inputs, ("x", "y")),
+    OpCase(skelkern.cosine_topk, cosine_topk_inputs),
     OpCase(skelkern.cross_correlation_loss, cross_correlation_inputs, ("z1", "z2")),
     OpCase(skelkern.edge_conv, edge_conv_inputs, ("x", "weight", "gamma", "beta")),
     OpCase(skelkern.farthest_point_sample, farthest_points_inputs),

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.distributed.nn import functional as distributed
 
 
 def edge_conv(
@@ -46,4 +45,8 @@ def _first_largest(values: Tensor) -> Tensor:
 
 def _total(value: Tensor, group: object | None) -> Tensor:
     """Sum over the processes of a group, with gradients."""
-    return value if group is None else distributed.all_reduce(value, group=group)
+    if group is None:
+        return value
+    from torch.distributed.nn import functional  # not with the library: it imports much
+
+    return functional.all_reduce(value, group=group)
