@@ -37,7 +37,7 @@ def objects(build: Path) -> list[tuple[Path, Path, str]]:
     for source in sorted(CSRC.glob("*/*_cpu.cpp")):
         for level, flags in simd_levels().items():
             rows.append((build / f"{source.stem}.{level}.o", source, f"{flags} -DSKELKERN_LEVEL={level}"))
-    shared = [*sorted((CSRC / "common").glob("*.cpp")), CSRC / "bindings_cpu.cpp"]
+    shared = [*sorted(set(CSRC.glob("*/*.cpp")) - {source for _, source, _ in rows}), CSRC / "bindings_cpu.cpp"]
     return rows + [(build / f"{source.stem}.o", source, "") for source in shared]
 
 

@@ -5,7 +5,9 @@
 
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <new>
+#include <string>
 #include <vector>
 
 #include "block_tail/block_tail.h"
@@ -21,6 +23,7 @@
 #include "graph_conv/graph_conv.h"
 #include "info_nce/info_nce.h"
 #include "knn/knn.h"
+#include "ntu_skeleton/ntu_skeleton.h"
 #include "peak/peak.h"
 #include "sample_clips/sample_clips.h"
 
@@ -326,6 +329,63 @@ void block_tail_backward(const std::array<std::uintptr_t, 6>& arrays, const std:
                          pointer<float>(gradients[3])}));
 }
 
+// An array of memory from malloc, which it frees when it dies.
+template <class T>
+pybind11::array_t<T> owning_array(T* data, const std::vector<std::int64_t>& shape) {
+  return data == nullptr ? pybind11::array_t<T>(shape)
+                         : pybind11::array_t<T>(shape, data, pybind11::capsule(data, [](void* p) { std::free(p); }));
+}
+
+// Results whose arrays are freed unless they have been handed over.
+struct NtuResults : std::vector<skelkern::NtuResult> {
+  using std::vector<skelkern::NtuResult>::vector;
+  ~NtuResults() {
+    for (skelkern::NtuResult& result : *this) skelkern::release(&result.recording);
+  }
+};
+
+// ((frame_offsets, body_ids, body_info, joints) or None, line, expected, found, errno)
+pybind11::tuple ntu_result(skelkern::NtuResult& result, bool coordinates_only) {
+  require(result.status != skelkern::NtuStatus::out_of_memory);
+  if (result.status != skelkern::NtuStatus::done)
+    return pybind11::make_tuple(pybind11::none(), result.line, result.expected, pybind11::bytes(result.found),
+                                result.error_number);
+  skelkern::NtuRecording& own = result.recording;
+  const std::int64_t values = coordinates_only ? 3 : skelkern::kNtuJointValues;
+  auto offsets =
+      own.frames == 0 ? pybind11::array_t<std::int64_t>(1) : owning_array(own.frame_offsets, {own.frames + 1});
+  if (own.frames == 0) offsets.mutable_at(0) = 0;
+  const auto arrays = pybind11::make_tuple(offsets, owning_array(own.body_ids, {own.bodies}),
+                                           owning_array(own.body_info, {own.bodies, skelkern::kNtuBodyValues}),
+                                           owning_array(own.joints, {own.bodies, skelkern::kNtuJoints, values}));
+  own = {};
+  return pybind11::make_tuple(arrays, 0, "", pybind11::bytes(""), 0);
+}
+
+pybind11::tuple parse_ntu_text(const pybind11::bytes& text, bool coordinates_only) {
+  const std::string_view view = text;
+  skelkern::NtuResult result{};
+  {
+    pybind11::gil_scoped_release release;
+    SKELKERN_PICK(ntu_skeleton).parse(view.data(), static_cast<std::int64_t>(view.size()), coordinates_only, &result);
+  }
+  return ntu_result(result, coordinates_only);
+}
+
+pybind11::list parse_ntu_files(const std::vector<std::string>& paths, bool coordinates_only, int threads) {
+  NtuResults results(paths.size());
+  std::vector<const char*> names;
+  for (const std::string& path : paths) names.push_back(path.c_str());
+  {
+    pybind11::gil_scoped_release release;
+    SKELKERN_PICK(ntu_skeleton)
+        .parse_files(names.data(), static_cast<std::int64_t>(names.size()), coordinates_only, threads, results.data());
+  }
+  pybind11::list list;
+  for (skelkern::NtuResult& result : results) list.append(ntu_result(result, coordinates_only));
+  return list;
+}
+
 // A float32 array of any content, whose memory is kept for later ones when it dies.
 pybind11::array_t<float> kept_array(const std::vector<std::int64_t>& shape) {
   std::size_t bytes = sizeof(float);
@@ -363,6 +423,8 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("graph_conv_backward", graph_conv_backward);
   module.def("info_nce", info_nce);
   module.def("knn", knn);
+  module.def("parse_ntu_text", parse_ntu_text);
+  module.def("parse_ntu_files", parse_ntu_files);
   module.def("sample_clips", sample_clips);
   module.def("kept_array", kept_array);
   module.def("free_kept_memory", skelkern::free_kept_memory);

@@ -13,12 +13,14 @@ from skelkern.ops.farthest_points import farthest_point_sample
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.info_nce import info_nce
 from skelkern.ops.knn import knn
+from skelkern.ops.ntu_skeleton import NtuRecording, parse_ntu_skeleton
 from skelkern.ops.sample_clips import sample_clips
 from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_times
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "NtuRecording",
     "block_tail",
     "chamfer_distance",
     "cosine_topk",
@@ -32,6 +34,7 @@ __all__ = [
     "knn",
     "mirror_times",
     "nearest_times",
+    "parse_ntu_skeleton",
     "resize_times",
     "reuse_memory",
     "sample_clips",
