@@ -1,0 +1,53 @@
+#include "block_tail/block_tail.h"
+#include "graph_conv/graph_conv.h"
+#include "native.h"
+
+namespace {
+
+void check_graph_conv(std::int64_t n, std::int64_t c, std::int64_t t, std::int64_t v, std::int64_t c_out,
+                      bool per_sample) {
+  const std::int64_t k = 3;
+  auto x = random_floats(n * c * t * v), weight = random_floats(k * c_out * c), bias = random_floats(k * c_out);
+  auto adjacency = random_floats((per_sample ? n : 1) * k * v * v), y_gradient = random_floats(n * c_out * t * v);
+  for (std::int64_t i = 0; i < adjacency.size(); ++i)
+    if (random_below(3) != 0) adjacency[i] = 0;
+  const skelkern::GraphConvProblem problem{x.get(), weight.get(), bias.get(), adjacency.get(), n, c, t, v,
+                                           k,       c_out,        per_sample, kThreads};
+  at_every_level<skelkern::GraphConv>("graph_conv", LEVELS_OF(graph_conv), [&](const auto& table, Results& results) {
+    Array<float> y(n * c_out * t * v), of_x(x.size()), of_weight(weight.size()), of_bias(bias.size()),
+        of_adjacency(adjacency.size());
+    require(table.forward(problem, y.get()), "memory");
+    require(table.backward(problem, y_gradient.get(), {of_x.get(), of_weight.get(), of_bias.get(), of_adjacency.get()}),
+            "memory");
+    results.add(y), results.add(of_x), results.add(of_weight), results.add(of_bias), results.add(of_adjacency);
+  });
+}
+
+void check_block_tail(std::int64_t n, std::int64_t c, std::int64_t length, double dropout) {
+  auto x = random_floats(n * c * length), residual = random_floats(n * c * length);
+  auto weight = random_floats(c), bias = random_floats(c), y_gradient = random_floats(n * c * length);
+  at_every_level<skelkern::BlockTail>("block_tail", LEVELS_OF(block_tail), [&](const auto& table, Results& results) {
+    Array<float> mean(c), variance(c), y(x.size()), of_x(x.size()), of_weight(c), of_bias(c), of_residual(x.size());
+    require(table.statistics(x.get(), n, c, length, kThreads, mean.get(), variance.get()), "memory");
+    Array<float> inverse_std(c);
+    for (std::int64_t i = 0; i < c; ++i) inverse_std[i] = 1.0f / std::sqrt(variance[i] + 0.1f);
+    const skelkern::BlockTailProblem problem{
+        x.get(), mean.get(), inverse_std.get(), weight.get(), bias.get(), residual.get(), n, c, length, dropout,
+        7,       true,       kThreads};
+    require(table.forward(problem, y.get()), "memory");
+    require(table.backward(problem, true, y.get(), y_gradient.get(),
+                           {of_x.get(), of_weight.get(), of_bias.get(), of_residual.get()}),
+            "memory");
+    results.add(mean), results.add(y), results.add(of_weight), results.add(of_bias);
+  });
+}
+
+}  // namespace
+
+void check_convolutions() {
+  check_graph_conv(1, 1, 1, 1, 1, false);
+  check_graph_conv(2, 5, 7, 25, 18, false);
+  check_graph_conv(3, 17, 11, 13, 7, true);
+  check_block_tail(1, 1, 3, 0.0);
+  check_block_tail(3, 5, 77, 0.4);
+}
