@@ -29,9 +29,11 @@ class Fold(nn.Sequential):
         weight, linear = first.weight[:, :, 0], nn.functional.linear
         of_code, of_point = weight.split([code.shape[1], points.shape[2]], dim=1)
         x = relu(linear(code, of_code, first.bias)[:, None] + linear(points, of_point))
-        x = relu(linear(x, second.weight[:, :, 0], second.bias))
+        shape = x.shape[:2]
+        # in two dimensions: a ReLU in place on the view that a linear map of three returns would copy in backward
+        x = relu(linear(x.flatten(0, 1), second.weight[:, :, 0], second.bias))
         y: Tensor = linear(x, last.weight[:, :, 0], last.bias)
-        return y
+        return y.unflatten(0, shape)
 
 
 class FoldingNet(nn.Module):

@@ -66,6 +66,33 @@ def test_very_short_and_very_long_vectors():
         assert torch.allclose(similarity, expected[0], rtol=1e-5)
 
 
+def by_parts(queries, database, k):
+    """The best of the best of small parts, which are multiplied in float32 alone."""
+    similarities, indices = [], []
+    for first in range(0, len(database), 1000):
+        similarity, index = skelkern.cosine_topk(queries, database[first : first + 1000], k)
+        similarities.append(similarity)
+        indices.append(index + first)
+    similarity, index = torch.cat(similarities, dim=1), torch.cat(indices, dim=1)
+    order = torch.where(similarity.isnan(), -torch.inf, similarity).argsort(dim=1, descending=True, stable=True)[:, :k]
+    return similarity.gather(1, order), index.gather(1, order)
+
+
+@pytest.mark.parametrize("likeness", [0.0, 0.5, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("d", [128, 301])
+def test_a_filter_changes_no_bit(likeness, d):
+    """Where a first pass in bfloat16 leaves few rows, many, or so many that it is given up."""
+    queries, database = make_inputs(100, 3000, d)
+    database = likeness * queries[:1] + (1 - likeness) * database
+    database[::97] = 0
+    database[5::301] *= 1e-30
+    database[7::401] = torch.nan
+    queries[3], queries[4] = 0, torch.nan
+    found, expected = skelkern.cosine_topk(queries, database, 20), by_parts(queries, database, 20)
+    assert torch.equal(found[1], expected[1])
+    assert torch.equal(found[0].nan_to_num(9), expected[0].nan_to_num(9))
+
+
 def test_half_precision_is_widened():
     queries, database = (value.bfloat16() for value in make_inputs(5, 60, 16))
     expected = skelkern.cosine_topk(queries.float(), database.float(), 4)

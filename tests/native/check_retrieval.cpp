@@ -2,9 +2,9 @@
 #include "native.h"
 
 void check_retrieval() {
-  for (const std::int64_t q : {1, 50})
-    for (const std::int64_t d : {1, 150}) {
-      const std::int64_t n = 133, k = 20;
+  for (const std::int64_t n : {133, 2200})  // the larger one is filtered where the processor can
+    for (const std::int64_t d : {1, 151}) {
+      const std::int64_t q = 50, k = 20;
       auto queries = random_floats(q * d), database = random_floats(n * d);
       at_every_level<skelkern::CosineTopk>(
           "cosine_topk", LEVELS_OF(cosine_topk), [&](const auto& table, Results& results) {
