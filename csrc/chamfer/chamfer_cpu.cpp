@@ -109,7 +109,7 @@ SKELKERN_INLINE void search_group(const Pair& pair, std::int64_t d, std::int64_t
   for (std::int64_t column = group * kGroup; column < (group + 1) * kGroup; column += 2 * kLanes) {
     Vec sums[kTile][2];
     tile_distances(pair, d, tile, column, sums);
-    Vec of_columns[2] = {sums[0][0], sums[0][1]};
+    Vec of_columns[2] = {splat(INFINITY), splat(INFINITY)};
 #pragma GCC unroll 8
     for (int i = 0; i < kTile; ++i) {
       least[i] = smaller(sums[i][0], smaller(sums[i][1], least[i]));

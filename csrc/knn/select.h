@@ -9,7 +9,7 @@
 namespace {
 
 constexpr std::int64_t kGroups = 64;          // a row is cut into so many groups; its length is a multiple of that
-constexpr std::int64_t kMostCandidates = 96;  // more are thinned out first
+constexpr std::int64_t kMostCandidates = 96;  // with more the whole row is searched
 constexpr int kGroupVecs = kGroups / kLanes;
 
 // Smallest value of each group, one group a lane; ignores NaN.

@@ -123,6 +123,18 @@ def test_masked_points_change_nothing(impl):
         assert torch.equal(clean, dirty)
 
 
+@pytest.mark.parametrize("place", [0, 3, 8])
+def test_a_nan_hides_no_other_point(place):
+    """Wherever it lies among the points that are handled at once."""
+    x, y = torch.randn(1, 20, 3), torch.randn(1, 30, 3)
+    x[0, place], y[0, place] = torch.nan, torch.nan
+    found = skelkern.chamfer_distance(x, y, reduction="none")
+    expected = skelkern.chamfer_distance(x, y, reduction="none", impl="reference")
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(ours, theirs, equal_nan=True)
+        assert ours.isnan().sum() == 1
+
+
 @pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_nan_propagates(impl):
     x, y = torch.randn(1, 4, 3), torch.randn(1, 5, 3)
