@@ -53,3 +53,8 @@ def float32(tensor: torch.Tensor | None) -> torch.Tensor | None:
 def address(tensor: torch.Tensor | None) -> int:
     """Where a tensor's data begins; 0, the kernels' null pointer, for None."""
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def addresses(*tensors: torch.Tensor | None) -> tuple[int, ...]:
+    """`address` of each."""
+    return tuple(map(address, tensors))

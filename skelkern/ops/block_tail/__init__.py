@@ -10,7 +10,8 @@ from skelkern.checks import check_number, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.memory import empty_output
 from skelkern.ops.block_tail import reference
-from skelkern.registration import address, float32, not_twice_differentiable, register
+from skelkern.registration import address, addresses, float32, not_twice_differentiable, register
+from skelkern.statistics import update_running
 
 
 def block_tail(
@@ -74,23 +75,8 @@ def block_tail(
         return x + 0 if residual is None else x + residual
     y, mean, variance = run(*tensors, seed if dropout > 0 else None, float(dropout), float(eps), relu)
     if training:
-        _update(x.numel() // x.shape[1], momentum, running_mean, running_var, mean, variance)
+        update_running(running_mean, running_var, mean, variance, x.numel() // x.shape[1], momentum)
     return y
-
-
-@torch.no_grad()
-def _update(
-    count: int,
-    momentum: float,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    mean: Tensor,
-    variance: Tensor,
-) -> None:
-    if running_mean is not None:
-        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-    if running_var is not None:
-        running_var.lerp_((variance * (count / (count - 1))).to(running_var.dtype), momentum)
 
 
 def _check(
@@ -185,7 +171,7 @@ def _run_forward(
     inputs = (data, mean, inverse_std, float32(weight), float32(bias), float32(residual))
     y = empty_output(*x.shape)
     draws = (dropout, _word(seed), relu, threads)
-    _cpu.block_tail_forward(tuple(map(address, inputs)), _sizes(x), *draws, address(y))
+    _cpu.block_tail_forward(addresses(*inputs), _sizes(x), *draws, address(y))
     return y.to(x.dtype), mean, variance, inverse_std
 
 
@@ -217,7 +203,7 @@ def _run_backward(
     inputs = (float32(x), mean, inverse_std, float32(weight), None, None)
     output, incoming = float32(y), float32(y_gradient)
     _cpu.block_tail_backward(
-        tuple(map(address, inputs)),
+        addresses(*inputs),
         _sizes(x),
         dropout,
         _word(seed),
@@ -226,7 +212,7 @@ def _run_backward(
         through_statistics,
         address(output),
         address(incoming),
-        tuple(map(address, gradients)),
+        addresses(*gradients),
     )
     dtypes = _gradient_dtypes(x, weight)
     filled = (

@@ -10,7 +10,7 @@ from skelkern.checks import check_choice, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.chamfer import reference
-from skelkern.registration import address, float32, not_twice_differentiable, register
+from skelkern.registration import addresses, float32, not_twice_differentiable, register
 
 REDUCTIONS = ("sum_of_means", "max_of_means", "sum", "none")
 
@@ -112,17 +112,13 @@ def _problem(
     return (float32(x), float32(y), *masks, float32(weights)), (*x.shape[:2], *y.shape[1:])
 
 
-def _addresses(*arrays: Tensor | None) -> tuple[int, ...]:
-    return tuple(map(address, arrays))
-
-
 def _run_forward(
     x: Tensor, y: Tensor, x_mask: Tensor | None, y_mask: Tensor | None, weights: Tensor | None, squared: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     arrays, sizes = _problem(x, y, x_mask, y_mask, weights)
     to_y, to_x, of_x, of_y = _fake_forward(x, y, x_mask, y_mask, weights, squared)
-    nearest = _addresses(to_y, to_x, of_x, of_y)
-    _cpu.chamfer_forward(_addresses(*arrays), sizes, squared, torch.get_num_threads(), nearest)
+    nearest = addresses(to_y, to_x, of_x, of_y)
+    _cpu.chamfer_forward(addresses(*arrays), sizes, squared, torch.get_num_threads(), nearest)
     return to_y, to_x, of_x, of_y
 
 
@@ -149,8 +145,8 @@ def _run_backward(
     arrays, sizes = _problem(x, y, None, None, weights)
     incoming = float32(to_y_gradient), float32(to_x_gradient)
     of_cloud = torch.empty(x.shape), torch.empty(y.shape)
-    options = (squared, torch.get_num_threads(), _addresses(to_y, to_x, of_x, of_y))
-    _cpu.chamfer_backward(_addresses(*arrays), sizes, *options, _addresses(*incoming), _addresses(*of_cloud))
+    options = (squared, torch.get_num_threads(), addresses(to_y, to_x, of_x, of_y))
+    _cpu.chamfer_backward(addresses(*arrays), sizes, *options, addresses(*incoming), addresses(*of_cloud))
     return of_cloud[0].to(x.dtype), of_cloud[1].to(y.dtype)
 
 

@@ -12,7 +12,8 @@ from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, r
 from skelkern.memory import empty_output
 from skelkern.ops.edge_conv import reference
 from skelkern.ops.edge_conv.groups import gathered, group_name
-from skelkern.registration import address, float32, not_twice_differentiable, register
+from skelkern.registration import address, addresses, float32, not_twice_differentiable, register
+from skelkern.statistics import update_running
 
 MOST_NEIGHBORS = 256  # a slot is a byte
 
@@ -88,7 +89,7 @@ def edge_conv(
         x, neighbors, weight, gamma, beta, *statistics, mask, float(eps), float(negative_slope), group
     )
     if training:
-        _update(running_mean, running_var, mean, variance, count, momentum)
+        update_running(running_mean, running_var, mean, variance, count, momentum)
     return y
 
 
@@ -110,21 +111,6 @@ def _check(x: Tensor, neighbors: Tensor, weight: Tensor, by_channel: dict[str, T
             check_tensor(name, tensor)
             check_shape(name, tensor, "C'", sizes)
     check_same("device", "x", x, neighbors=neighbors, weight=weight, **by_channel)
-
-
-@torch.no_grad()
-def _update(
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    mean: Tensor,
-    variance: Tensor,
-    count: Tensor,
-    momentum: float,
-) -> None:
-    if running_mean is not None:
-        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-    if running_var is not None:
-        running_var.lerp_((variance * (count / (count - 1))).to(running_var.dtype), momentum)
 
 
 def _check_index(neighbors: Tensor, count: int) -> None:
@@ -180,10 +166,6 @@ def _problem(
     return (float32(x), neighbors.contiguous(), float32(weight), float32(gamma), valid), (b, n, k, c, c_out)
 
 
-def _addresses(arrays: tuple[Tensor | None, ...]) -> tuple[int, ...]:
-    return tuple(map(address, arrays))
-
-
 def _run_forward(
     x: Tensor,
     neighbors: Tensor,
@@ -199,13 +181,13 @@ def _run_forward(
     keeps: bool,
 ) -> tuple[Tensor, ...]:
     arrays, sizes = _problem(x, neighbors, weight, gamma, mask)
-    problem = (_addresses(arrays), sizes, torch.get_num_threads())
+    problem = (addresses(*arrays), sizes, torch.get_num_threads())
     shape = (x.shape[0], x.shape[1], weight.shape[0])
     y = empty_output(*shape)
     extremes, sums = (empty_output(*shape), empty_output(*shape)) if keeps else (torch.empty(0), torch.empty(0))
     slots = torch.empty(shape if keeps else 0, dtype=torch.uint8)
     moments = torch.empty(2, weight.shape[0], dtype=torch.float64)
-    edges = _addresses((extremes, slots, sums)) if keeps else (address(y), 0, 0)
+    edges = addresses(extremes, slots, sums) if keeps else (address(y), 0, 0)
     count = float(_cpu.edge_conv_gather(*problem, edges, address(moments)))
     if count < 0:
         _check_index(neighbors, x.shape[1])
@@ -216,7 +198,7 @@ def _run_forward(
     else:
         mean, variance = (value.detach().to(torch.float32, copy=True) for value in (mean, variance))
     tail = (mean, (variance + eps).rsqrt(), float32(beta))
-    _cpu.edge_conv_finish(*problem, _addresses(tail), negative_slope, edges[0], address(y))
+    _cpu.edge_conv_finish(*problem, addresses(*tail), negative_slope, edges[0], address(y))
     return y.to(x.dtype), mean, variance, torch.tensor(count, dtype=torch.float64), extremes, slots, sums
 
 
@@ -263,16 +245,16 @@ def _run_backward(
     wants_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     arrays, sizes = _problem(x, neighbors, weight, gamma, mask)
-    problem = (_addresses(arrays), sizes, torch.get_num_threads())
+    problem = (addresses(*arrays), sizes, torch.get_num_threads())
     incoming, tail = float32(y_gradient), (mean, (variance + eps).rsqrt(), float32(beta))
-    curve = (_addresses(tail), negative_slope)
+    curve = (addresses(*tail), negative_slope)
     of_tail = torch.empty(2, weight.shape[0], dtype=torch.float64)
     _cpu.edge_conv_reduce(*problem, *curve, address(extremes), address(incoming), address(of_tail))
     means = torch.zeros(2, weight.shape[0])
     if through_statistics:
         means = (torch.stack(gathered(of_tail, group)).sum(dim=0) / count).float()
     of_x, of_weight = empty_output(*(x.shape if wants_x else (0, 0, 0))), torch.empty(weight.shape)
-    edges, results = _addresses((extremes, slots, sums)), (address(of_x), address(of_weight))
+    edges, results = addresses(extremes, slots, sums), (address(of_x), address(of_weight))
     _cpu.edge_conv_backward(*problem, *curve, edges, address(incoming), address(means), *results)
     return of_x.to(x.dtype), of_weight.to(weight.dtype), of_tail[1].to(gamma.dtype), of_tail[0].to(beta.dtype)
 
