@@ -51,16 +51,18 @@ void map_points(const EdgeConvProblem& problem, const Weights& weights, std::int
           problem.n, kPair);
 }
 
-bool indices_are_in_range(const EdgeConvProblem& problem) {
+// Returns false when out of memory.
+bool check_indices(const EdgeConvProblem& problem, bool* in_range) {
   std::atomic<bool> wrong{false};
-  parallel_chunks(problem.b, problem.threads, 0, [&](std::int64_t cloud, float*) {
+  const bool done = parallel_chunks(problem.b, problem.threads, 0, [&](std::int64_t cloud, float*) {
     const std::int64_t* const neighbors = problem.neighbors + cloud * problem.n * problem.k;
     std::uint64_t largest = 0;  // a negative index is large
     for (std::int64_t i = 0; i < problem.n * problem.k; ++i)
       largest = std::max(largest, static_cast<std::uint64_t>(neighbors[i]));
     if (problem.n * problem.k > 0 && largest >= static_cast<std::uint64_t>(problem.n)) wrong = true;
   });
-  return !wrong;
+  *in_range = !wrong;
+  return done;
 }
 
 // Sums over edges of a block: about `pivot`, an e_ij, so that a large mean costs no digits.
@@ -182,7 +184,9 @@ void merge_moments(const EdgeConvProblem& problem, const BlockMoments* partial, 
 
 EdgeConvResult gather(const EdgeConvProblem& problem, const EdgeConvEdges& edges, double* moments,
                       std::int64_t* count) {
-  if (!indices_are_in_range(problem)) return EdgeConvResult::index_out_of_range;
+  bool in_range = false;
+  if (!check_indices(problem, &in_range)) return EdgeConvResult::out_of_memory;
+  if (!in_range) return EdgeConvResult::index_out_of_range;
   const std::int64_t blocks = blocks_of(problem), weight_floats = round_up(Weights::floats(problem), 16);
   const std::size_t moment_floats = static_cast<std::size_t>(problem.b * blocks) * sizeof(BlockMoments) / sizeof(float);
   float* const memory = thread_scratch(Slot::workspace, static_cast<std::size_t>(weight_floats) + moment_floats);
