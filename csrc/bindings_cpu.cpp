@@ -23,6 +23,7 @@
 #include "graph_conv/graph_conv.h"
 #include "info_nce/info_nce.h"
 #include "knn/knn.h"
+#include "linear/linear.h"
 #include "ntu_skeleton/ntu_skeleton.h"
 #include "peak/peak.h"
 #include "sample_clips/sample_clips.h"
@@ -252,6 +253,38 @@ void knn(std::uintptr_t points, std::uintptr_t mask, const std::array<std::int64
                                  pointer<std::int64_t>(neighbors)));
 }
 
+// arrays: (x, weight, bias); strides: of x (row, column) and weight (row, column); sizes: (rows, in, out)
+skelkern::LinearProblem linear_problem(const std::array<std::uintptr_t, 3>& arrays,
+                                       const std::array<std::int64_t, 4>& strides,
+                                       const std::array<std::int64_t, 3>& sizes, bool relu, int threads) {
+  const auto [rows, in, out] = sizes;
+  return {{pointer<const float>(arrays[0]), strides[0], strides[1]},
+          {pointer<const float>(arrays[1]), strides[2], strides[3]},
+          pointer<const float>(arrays[2]),
+          rows,
+          in,
+          out,
+          relu,
+          threads};
+}
+
+void linear_forward(const std::array<std::uintptr_t, 3>& arrays, const std::array<std::int64_t, 4>& strides,
+                    const std::array<std::int64_t, 3>& sizes, bool relu, int threads, std::uintptr_t y) {
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(linear).forward(linear_problem(arrays, strides, sizes, relu, threads), pointer<float>(y)));
+}
+
+// gradients: of x, weight and bias
+void linear_backward(const std::array<std::uintptr_t, 3>& arrays, const std::array<std::int64_t, 4>& strides,
+                     const std::array<std::int64_t, 3>& sizes, bool relu, int threads, std::uintptr_t y,
+                     std::uintptr_t y_gradient, std::uintptr_t masked, const std::array<std::uintptr_t, 3>& gradients) {
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(linear).backward(
+      linear_problem(arrays, strides, sizes, relu, threads), pointer<const float>(y), pointer<const float>(y_gradient),
+      pointer<float>(masked),
+      {pointer<float>(gradients[0]), pointer<float>(gradients[1]), pointer<float>(gradients[2])}));
+}
+
 // arrays: (frames, offsets, index, times, linear, linear_joints, translation, joint_order, joint_keep)
 // sizes: (total, persons, joints, channels, samples, views, length). Returns whether all values were in range.
 bool sample_clips(const std::array<std::uintptr_t, 9>& arrays, bool frames_are_bfloat16,
@@ -406,6 +439,7 @@ double multiply_add(std::int64_t iterations, int threads) {
 PYBIND11_MODULE(_cpu, module) {
   module.def("level", [] { return skelkern::level_name(skelkern::cpu_level()); });
   module.def("compiler", [] { return __VERSION__; });
+  module.def("vendor", skelkern::cpu_vendor);
   module.def("block_tail_statistics", block_tail_statistics);
   module.def("block_tail_forward", block_tail_forward);
   module.def("block_tail_backward", block_tail_backward);
@@ -423,6 +457,8 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("graph_conv_backward", graph_conv_backward);
   module.def("info_nce", info_nce);
   module.def("knn", knn);
+  module.def("linear_forward", linear_forward);
+  module.def("linear_backward", linear_backward);
   module.def("parse_ntu_text", parse_ntu_text);
   module.def("parse_ntu_files", parse_ntu_files);
   module.def("sample_clips", sample_clips);

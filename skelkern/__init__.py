@@ -13,6 +13,7 @@ from skelkern.ops.farthest_points import farthest_point_sample
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.info_nce import info_nce
 from skelkern.ops.knn import knn
+from skelkern.ops.linear import linear
 from skelkern.ops.ntu_skeleton import NtuRecording, parse_ntu_skeleton
 from skelkern.ops.sample_clips import sample_clips
 from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_times
@@ -32,6 +33,7 @@ __all__ = [
     "graph_conv",
     "info_nce",
     "knn",
+    "linear",
     "mirror_times",
     "nearest_times",
     "parse_ntu_skeleton",

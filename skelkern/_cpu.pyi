@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 def level() -> str: ...
+def vendor() -> str: ...
 def compiler() -> str: ...
 def block_tail_statistics(x: int, sizes: tuple[int, ...], threads: int, mean: int, variance: int) -> None: ...
 def block_tail_forward(
@@ -122,6 +123,25 @@ def info_nce(
     positive_weights: int,
 ) -> None: ...
 def knn(points: int, mask: int, sizes: tuple[int, ...], threads: int, neighbors: int) -> None: ...
+def linear_forward(
+    arrays: tuple[int, ...],
+    strides: tuple[int, ...],
+    sizes: tuple[int, ...],
+    relu: bool,
+    threads: int,
+    y: int,
+) -> None: ...
+def linear_backward(
+    arrays: tuple[int, ...],
+    strides: tuple[int, ...],
+    sizes: tuple[int, ...],
+    relu: bool,
+    threads: int,
+    y: int,
+    y_gradient: int,
+    masked: int,
+    gradients: tuple[int, ...],
+) -> None: ...
 
 NtuArrays = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 NtuResult = tuple[NtuArrays | None, int, str, bytes, int]

@@ -46,6 +46,16 @@ def check_same(what: str, first_name: str, first: torch.Tensor, **others: torch.
             raise error(f"{name}: expected {first_name}'s {what} {expected}, found {getattr(tensor, what)}")
 
 
+def check_alike(**tensors: Any) -> None:
+    """Raises unless all are floating-point tensors of the first one's dtype and device; None is left out."""
+    first_name, first = next(iter(tensors.items()))
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            check_tensor(name, tensor)
+            check_same("dtype", first_name, first, **{name: tensor})
+            check_same("device", first_name, first, **{name: tensor})
+
+
 def check_number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
     """Raises unless `value` is a number in [low, high]; infinities and NaN are refused."""
     if isinstance(value, bool) or not isinstance(value, int | float):

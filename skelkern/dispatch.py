@@ -13,16 +13,27 @@ import torch
 NAMES = ("auto", "reference", "cpu", "triton", "cuda")
 
 
+def runs_anything(*tensors: torch.Tensor | None) -> tuple[str, ...]:
+    """`why_not` of a reference."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Implementation:
     """One way to compute an op.
 
     `why_not(*tensors)` returns the reasons why these tensors cannot run here; an empty tuple means that they can.
+    `slower(*tensors)` returns the reasons why a later implementation is as fast for them: "auto" then goes on to it.
     """
 
     name: str
     run: Callable[..., Any]
     why_not: Callable[..., tuple[str, ...]]
+    slower: Callable[..., tuple[str, ...]] = runs_anything
+
+    def why_not_chosen(self, automatically: bool, *tensors: torch.Tensor | None) -> tuple[str, ...]:
+        """The reasons against this implementation for these tensors."""
+        return self.why_not(*tensors) or (self.slower(*tensors) if automatically else ())
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class Op:
         wanted = _default.impl if impl == "auto" else impl
         if wanted == "auto":
             for candidate in self.implementations:
-                if not candidate.why_not(*tensors):
+                if not candidate.why_not_chosen(True, *tensors):
                     return candidate.run
         for candidate in self.implementations:
             if candidate.name == wanted:
@@ -96,7 +107,7 @@ def explain_tensors(op: Op, impl: str, *tensors: torch.Tensor) -> Explanation:
     reasons: dict[str, tuple[str, ...]] = {}
     chosen = ""
     for candidate in op.implementations:
-        found = candidate.why_not(*tensors)
+        found = candidate.why_not_chosen(wanted == "auto", *tensors)
         if not found and wanted not in ("auto", candidate.name):
             found = (f"{wanted!r} was asked for",)
         if not found and chosen:
@@ -129,11 +140,6 @@ def cpu_kernel_why_not(*tensors: torch.Tensor | None) -> tuple[str, ...]:
         elif tensor.is_floating_point() and tensor.dtype not in KERNEL_DTYPES:
             reasons.append(f"{tensor.dtype} is computed by the reference")
     return tuple(dict.fromkeys(reasons))
-
-
-def runs_anything(*tensors: torch.Tensor | None) -> tuple[str, ...]:
-    """`why_not` of a reference."""
-    return ()
 
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)

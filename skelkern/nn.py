@@ -15,6 +15,7 @@ from skelkern.ops.edge_conv import edge_conv
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.info_nce import info_nce
 from skelkern.ops.knn import knn
+from skelkern.ops.linear import linear
 
 __all__ = [
     "BlockTail",
@@ -23,6 +24,7 @@ __all__ = [
     "EdgeConv",
     "GraphConv",
     "InfoNCE",
+    "Linear",
     "MemoryQueue",
     "momentum_update",
 ]
@@ -92,6 +94,28 @@ class BlockTail(nn.BatchNorm2d):
             if self.momentum is None:
                 return 1.0 / float(self.num_batches_tracked)
         return self.momentum or 0.0
+
+
+class Linear(nn.Linear):
+    """`torch.nn.Linear` on `skelkern.linear`, with an activation that costs no pass of its own.
+
+    Args:
+        in_features: C.
+        out_features: C'.
+        bias: whether there is one.
+        activation: "relu" or None.
+        options: of `torch.nn.Linear`.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, activation: str | None = None, **options: Any
+    ):
+        super().__init__(in_features, out_features, bias, **options)
+        self.activation = activation
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(*, C) -> (*, C')."""
+        return linear(input, self.weight, self.bias, self.activation)
 
 
 class CrossCorrelationLoss(nn.Module):

@@ -43,4 +43,13 @@ const char* level_name(Level level) {
   return names[static_cast<int>(level)];
 }
 
+const char* cpu_vendor() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_is("amd")) return "AMD";
+  if (__builtin_cpu_is("intel")) return "Intel";
+#endif
+  return "other";
+}
+
 }  // namespace skelkern

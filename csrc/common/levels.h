@@ -13,6 +13,8 @@ enum class Level { baseline = 0, avx2 = 1, avx512 = 2 };
 // Throws std::invalid_argument when the variable names none, or one above the processor's.
 Level cpu_level();
 const char* level_name(Level level);
+// "AMD", "Intel" or "other".
+const char* cpu_vendor();
 
 }  // namespace skelkern
 

@@ -11,11 +11,15 @@ import skelkern
 
 @dataclass(frozen=True)
 class OpCase:
-    """`make_inputs(seed)` gives keyword arguments of `function`, tensors in float32."""
+    """`make_inputs(seed)` gives keyword arguments of `function`, tensors in float32.
+
+    `where_faster`: "auto" takes the kernel only where it has been measured to be faster than torch.
+    """
 
     function: Callable[..., Any]
     make_inputs: Callable[[int], dict[str, Any]]
     differentiable: tuple[str, ...] = ()
+    where_faster: bool = False
 
     def __str__(self) -> str:
         return self.function.__name__
@@ -127,6 +131,13 @@ def knn_inputs(seed: int) -> dict[str, Any]:
     return {"points": points, "k": 9, "mask": torch.rand(2, 70, generator=generator) < 0.8}
 
 
+def linear_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"x": (3, 11, 19), "weight": (53, 19), "bias": (53,)}
+    inputs = {name: torch.randn(*shape, generator=generator) for name, shape in shapes.items()}
+    return {**inputs, "activation": "relu"}
+
+
 CASES = [
     OpCase(skelkern.block_tail, block_tail_inputs, ("x", "weight", "bias", "residual")),
     OpCase(skelkern.chamfer_distance, chamfer_inputs, ("x", "y")),
@@ -137,5 +148,6 @@ CASES = [
     OpCase(skelkern.graph_conv, graph_conv_inputs, ("x", "weight", "bias", "adjacency")),
     OpCase(skelkern.info_nce, info_nce_inputs, ("query", "positives")),
     OpCase(skelkern.knn, knn_inputs),
+    OpCase(skelkern.linear, linear_inputs, ("x", "weight", "bias"), where_faster=True),
     OpCase(skelkern.sample_clips, sample_clips_inputs),
 ]

@@ -1,8 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
 import skelkern
-from skelkern.nn import CrossCorrelationLoss, GraphConv
+from skelkern.nn import CrossCorrelationLoss, GraphConv, Linear
 
 
 class Composed(nn.Module):
@@ -42,3 +43,12 @@ def test_cross_correlation_loss():
     loss = CrossCorrelationLoss(2e-4)
     assert torch.equal(loss(z1, z2), skelkern.cross_correlation_loss(z1, z2, 2e-4))
     assert str(loss) == "CrossCorrelationLoss(off_diagonal_weight=0.0002, eps=1e-05)"
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_linear_is_torchs_layer(activation):
+    theirs, ours = nn.Linear(300, 260), Linear(300, 260, activation=activation)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(250, 300)
+    expected = theirs(x).relu() if activation else theirs(x)
+    torch.testing.assert_close(ours(x), expected, rtol=1e-4, atol=1e-4)

@@ -1,5 +1,6 @@
 #include "block_tail/block_tail.h"
 #include "graph_conv/graph_conv.h"
+#include "linear/linear.h"
 #include "native.h"
 
 namespace {
@@ -42,9 +43,29 @@ void check_block_tail(std::int64_t n, std::int64_t c, std::int64_t length, doubl
   });
 }
 
+// Weight and x are read transposed where `transposed` says so.
+void check_linear(std::int64_t rows, std::int64_t in, std::int64_t out, bool transposed) {
+  auto x = random_floats(rows * in), weight = random_floats(out * in), bias = random_floats(out);
+  auto y_gradient = random_floats(rows * out);
+  const skelkern::Matrix x_matrix{x.get(), transposed ? 1 : in, transposed ? rows : 1};
+  const skelkern::Matrix weight_matrix{weight.get(), transposed ? 1 : in, transposed ? out : 1};
+  const skelkern::LinearProblem problem{x_matrix, weight_matrix, bias.get(), rows, in, out, true, kThreads};
+  at_every_level<skelkern::Linear>("linear", LEVELS_OF(linear), [&](const auto& table, Results& results) {
+    Array<float> y(rows * out), masked(rows * out), of_x(x.size()), of_weight(weight.size()), of_bias(out);
+    require(table.forward(problem, y.get()), "memory");
+    require(
+        table.backward(problem, y.get(), y_gradient.get(), masked.get(), {of_x.get(), of_weight.get(), of_bias.get()}),
+        "memory");
+    results.add(y), results.add(of_x), results.add(of_weight), results.add(of_bias);
+  });
+}
+
 }  // namespace
 
 void check_convolutions() {
+  check_linear(1, 1, 1, false);
+  check_linear(37, 300, 53, false);
+  check_linear(2100, 17, 5, true);
   check_graph_conv(1, 1, 1, 1, 1, false);
   check_graph_conv(2, 5, 7, 25, 18, false);
   check_graph_conv(3, 17, 11, 13, 7, true);

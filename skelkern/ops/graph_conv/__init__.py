@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skelkern import _cpu
 from skelkern.autocast import follow_autocast
-from skelkern.checks import check_same, check_shape, check_tensor
+from skelkern.checks import check_alike, check_shape
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.memory import empty_output
 from skelkern.ops.graph_conv import reference
@@ -48,11 +48,7 @@ def graph_conv(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor
 
 
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor) -> None:
-    named = {"x": x, "weight": weight, "adjacency": adjacency} | ({} if bias is None else {"bias": bias})
-    for name, tensor in named.items():
-        check_tensor(name, tensor)
-        check_same("dtype", "x", x, **{name: tensor})
-        check_same("device", "x", x, **{name: tensor})
+    check_alike(x=x, weight=weight, adjacency=adjacency, bias=bias)
     sizes: dict[str, int] = {}
     check_shape("x", x, "N C T V", sizes)
     check_shape("adjacency", adjacency, "K V V" if adjacency.dim() == 3 else "N K V V", sizes)
