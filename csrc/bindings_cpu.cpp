@@ -27,6 +27,7 @@
 #include "ntu_skeleton/ntu_skeleton.h"
 #include "peak/peak.h"
 #include "sample_clips/sample_clips.h"
+#include "temporal_conv/temporal_conv.h"
 
 namespace {
 
@@ -362,6 +363,45 @@ void block_tail_backward(const std::array<std::uintptr_t, 6>& arrays, const std:
                          pointer<float>(gradients[3])}));
 }
 
+// arrays: (x, mean, scale, shift, weight, bias); sizes: (n, c, t, v, c_out, kernel, stride, padding, dilation)
+skelkern::TemporalConvProblem temporal_conv_problem(const std::array<std::uintptr_t, 6>& arrays,
+                                                    const std::array<std::int64_t, 9>& sizes, int threads) {
+  const auto [n, c, t, v, c_out, kernel, stride, padding, dilation] = sizes;
+  return {pointer<const float>(arrays[0]),
+          pointer<const float>(arrays[1]),
+          pointer<const float>(arrays[2]),
+          pointer<const float>(arrays[3]),
+          pointer<const float>(arrays[4]),
+          pointer<const float>(arrays[5]),
+          n,
+          c,
+          t,
+          v,
+          c_out,
+          kernel,
+          stride,
+          padding,
+          dilation,
+          threads};
+}
+
+void temporal_conv_forward(const std::array<std::uintptr_t, 6>& arrays, const std::array<std::int64_t, 9>& sizes,
+                           int threads, std::uintptr_t y, std::uintptr_t mean, std::uintptr_t variance) {
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(temporal_conv)
+              .forward(temporal_conv_problem(arrays, sizes, threads), pointer<float>(y),
+                       {pointer<float>(mean), pointer<float>(variance)}));
+}
+
+// gradients: of x, weight and bias
+void temporal_conv_backward(const std::array<std::uintptr_t, 6>& arrays, const std::array<std::int64_t, 9>& sizes,
+                            int threads, std::uintptr_t y_gradient, const std::array<std::uintptr_t, 3>& gradients) {
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(temporal_conv)
+              .backward(temporal_conv_problem(arrays, sizes, threads), pointer<const float>(y_gradient),
+                        {pointer<float>(gradients[0]), pointer<float>(gradients[1]), pointer<float>(gradients[2])}));
+}
+
 // An array of memory from malloc, which it frees when it dies.
 template <class T>
 pybind11::array_t<T> owning_array(T* data, const std::vector<std::int64_t>& shape) {
@@ -462,6 +502,8 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("parse_ntu_text", parse_ntu_text);
   module.def("parse_ntu_files", parse_ntu_files);
   module.def("sample_clips", sample_clips);
+  module.def("temporal_conv_forward", temporal_conv_forward);
+  module.def("temporal_conv_backward", temporal_conv_backward);
   module.def("kept_array", kept_array);
   module.def("free_kept_memory", skelkern::free_kept_memory);
   module.def("reuse_memory", skelkern::reuse_memory);

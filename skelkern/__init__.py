@@ -17,10 +17,12 @@ from skelkern.ops.linear import linear
 from skelkern.ops.ntu_skeleton import NtuRecording, parse_ntu_skeleton
 from skelkern.ops.sample_clips import sample_clips
 from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_times
+from skelkern.ops.temporal_conv import NormRelu, temporal_conv
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "NormRelu",
     "NtuRecording",
     "block_tail",
     "chamfer_distance",
@@ -40,5 +42,6 @@ __all__ = [
     "resize_times",
     "reuse_memory",
     "sample_clips",
+    "temporal_conv",
     "use",
 ]

@@ -142,6 +142,12 @@ def linear_backward(
     masked: int,
     gradients: tuple[int, ...],
 ) -> None: ...
+def temporal_conv_forward(
+    arrays: tuple[int, ...], sizes: tuple[int, ...], threads: int, y: int, mean: int, variance: int
+) -> None: ...
+def temporal_conv_backward(
+    arrays: tuple[int, ...], sizes: tuple[int, ...], threads: int, y_gradient: int, gradients: tuple[int, ...]
+) -> None: ...
 
 NtuArrays = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 NtuResult = tuple[NtuArrays | None, int, str, bytes, int]

@@ -41,7 +41,8 @@ struct BlockTail {
                      float* variance);
   // y: (n, c, length)
   bool (*forward)(const BlockTailProblem& problem, float* y);
-  // Of forward's y, and its gradient. through_statistics: mean and inverse_std are those of x itself.
+  // Of forward's y, and its gradient, which x's gradient may overwrite. y may be nullptr where there is no residual.
+  // through_statistics: mean and inverse_std are those of x itself.
   bool (*backward)(const BlockTailProblem& problem, bool through_statistics, const float* y, const float* y_gradient,
                    const BlockTailGradients& gradients);
 };

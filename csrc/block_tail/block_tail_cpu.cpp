@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "block_tail/block_tail.h"
+#include "common/moments.h"
 #include "common/parallel.h"
 #include "common/philox.h"
 
@@ -32,38 +33,6 @@ double* partial_sums(const Chunks& chunks, std::int64_t c) {
   return reinterpret_cast<double*>(thread_scratch(Slot::workspace, doubles * (sizeof(double) / sizeof(float))));
 }
 
-SKELKERN_INLINE int lanes_left(std::int64_t end, std::int64_t i) {
-  return static_cast<int>(std::min<std::int64_t>(kLanes, end - i));
-}
-
-float row_sum(const float* row, std::int64_t length) {
-  Vec sum{};
-  for (std::int64_t i = 0; i < length; i += kLanes) sum += load_part(row + i, lanes_left(length, i));
-  return sum_lanes(sum);
-}
-
-float row_squares(const float* row, std::int64_t length, float mean) {
-  Vec sum{};
-  for (std::int64_t i = 0; i < length; i += kLanes) {
-    const int lanes = lanes_left(length, i);
-    const Vec centred = first_lanes(load_part(row + i, lanes) - mean, lanes);
-    sum += centred * centred;
-  }
-  return sum_lanes(sum);
-}
-
-// Mean and sum of squared distances from it of what has been seen, and of more: the rule of Chan et al. (1979).
-struct Moments {
-  double count = 0.0, mean = 0.0, squares = 0.0;
-
-  void add(double more_count, double more_mean, double more_squares) {
-    const double total = count + more_count, distance = more_mean - mean;
-    mean += distance * more_count / total;
-    squares += more_squares + distance * distance * count * more_count / total;
-    count = total;
-  }
-};
-
 bool statistics(const float* x, std::int64_t n, std::int64_t c, std::int64_t length, int threads, float* mean,
                 float* variance) {
   const Chunks chunks(n, c, length);
@@ -73,11 +42,8 @@ bool statistics(const float* x, std::int64_t n, std::int64_t c, std::int64_t len
   const bool done = parallel_chunks(chunks.count, threads, 0, [&](std::int64_t chunk, float*) {
     for (std::int64_t channel = 0; channel < c; ++channel) {
       Moments moments;
-      for (std::int64_t sample = chunks.first(chunk); sample < chunks.last(chunk); ++sample) {
-        const float* row = x + (sample * c + channel) * length;
-        const float row_mean = row_sum(row, length) / static_cast<float>(length);
-        moments.add(of_row, row_mean, row_squares(row, length, row_mean));
-      }
+      for (std::int64_t sample = chunks.first(chunk); sample < chunks.last(chunk); ++sample)
+        moments.add_row(x + (sample * c + channel) * length, length);
       partial[2 * (chunk * c + channel)] = moments.mean;
       partial[2 * (chunk * c + channel) + 1] = moments.squares;
     }
@@ -149,15 +115,15 @@ struct Channel {
         bias(p.bias ? p.bias[channel] : 0.0f) {}
 
   float scale() const { return inverse_std * weight; }
+  SKELKERN_INLINE Vec normalise(Vec x) const { return (x - mean) * scale() + bias; }
 };
 
 void forward_row(const BlockTailProblem& p, std::int64_t row, float* y) {
   const Channel channel(p, row % p.c);
   const float *x = p.x + row * p.length, *residual = p.residual ? p.residual + row * p.length : nullptr;
-  const float scale = channel.scale();
   Dropout dropout(p, row);
   for_vectors(p.length, dropout, [&](std::int64_t i, int lanes) {
-    Vec value = dropout.apply(i, (load_part(x + i, lanes) - channel.mean) * scale + channel.bias);
+    Vec value = dropout.apply(i, channel.normalise(load_part(x + i, lanes)));
     if (residual != nullptr) value += load_part(residual + i, lanes);
     if (p.relu) value = (Vec)((IntVec)value & ~(IntVec)(value < 0.0f));
     store_part(y + row * p.length + i, value, lanes);
@@ -171,17 +137,25 @@ bool forward(const BlockTailProblem& p, float* y) {
   });
 }
 
-// One row of y and of its gradient; gradients behind the ReLU and behind dropout are made of them.
+// One row of y's gradient, made the one behind the ReLU and behind dropout. Without y (see `BlockTail::backward`) the
+// sign of its values is found again.
 struct GradientRow {
-  const float *y, *gradient;
+  Channel channel;
+  const float *x, *y, *gradient;
   bool relu;
 
   GradientRow(const BlockTailProblem& p, std::int64_t row, const float* y, const float* y_gradient)
-      : y(y + row * p.length), gradient(y_gradient + row * p.length), relu(p.relu) {}
+      : channel(p, row % p.c),
+        x(p.x + row * p.length),
+        y(y == nullptr ? nullptr : y + row * p.length),
+        gradient(y_gradient + row * p.length),
+        relu(p.relu) {}
 
   SKELKERN_INLINE Vec behind_relu(std::int64_t i, int lanes) const {
     const Vec value = load_part(gradient + i, lanes);
-    return relu ? (Vec)((IntVec)value & ~(IntVec)(load_part(y + i, lanes) <= 0.0f)) : value;
+    if (!relu) return value;
+    const Vec sign = y != nullptr ? load_part(y + i, lanes) : channel.normalise(load_part(x + i, lanes));
+    return (Vec)((IntVec)value & ~(IntVec)(sign <= 0.0f));
   }
 };
 

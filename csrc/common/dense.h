@@ -41,7 +41,7 @@ inline void pack_columns(const float* b, std::int64_t b_depth, std::int64_t b_co
     }
     for (std::int64_t k = 0; k < depth; ++k)
       for (std::int64_t j = 0; j < width; j += kLanes) {
-        const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, width - j));
+        const int lanes = lanes_left(width, j);
         store_part(panels + k * kDensePanel + j, load_part(source + k * b_depth + j, lanes), lanes);
       }
   }
@@ -51,7 +51,7 @@ inline void pack_columns(const float* b, std::int64_t b_depth, std::int64_t b_co
 inline void pack_rows(const float* a, std::int64_t a_row, std::int64_t a_depth, std::int64_t depth, std::int64_t rows,
                       float* panels) {
   for (std::int64_t row = 0; row < rows; row += kLanes, panels += depth * kLanes) {
-    const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, rows - row));
+    const int lanes = lanes_left(rows, row);
     if (a_row != 1)
       transpose(a + row * a_row, a_row, lanes, depth, panels, kLanes);
     else
@@ -87,7 +87,7 @@ inline void finish_block(const DenseProduct& p, std::int64_t row, std::int64_t r
                          std::int64_t columns) {
   for (std::int64_t i = row; i < row + rows; ++i)
     for (std::int64_t j = column; j < column + columns; j += kLanes) {
-      const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, column + columns - j));
+      const int lanes = lanes_left(column + columns, j);
       Vec value = load_part(p.c + i * p.c_row + j, lanes);
       if (p.bias != nullptr) value += load_part(p.bias + j, lanes);
       if (p.relu) value = (Vec)((IntVec)value & ~(IntVec)(value < 0.0f));

@@ -54,6 +54,11 @@ SKELKERN_INLINE void store_part(float* p, Vec v, int count) {
 #endif
 }
 
+// Lanes of a vector at i that lie below `end`.
+SKELKERN_INLINE int lanes_left(std::int64_t end, std::int64_t i) {
+  return end - i < kLanes ? static_cast<int>(end - i) : kLanes;
+}
+
 // The first `count` bytes at p as whole numbers, the rest 0. (gcc 12 converts vectors of bytes one by one.)
 SKELKERN_INLINE IntVec load_bytes(const std::uint8_t* p, int count) {
 #if defined(__AVX512F__)

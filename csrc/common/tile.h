@@ -19,11 +19,12 @@ struct Product {
   float* c;
   std::int64_t c_row;
   std::int64_t depth;
-  bool accumulate;  // add to C instead of overwriting it
+  bool accumulate;                          // add to C instead of overwriting it
+  const std::int32_t* b_offsets = nullptr;  // `gathered_product`: row k of B begins at b + b_offsets[k]
 };
 
 // Indices are all compile-time constants: a dynamic one would keep the accumulators in memory.
-template <int ROWS, int VECS>
+template <int ROWS, int VECS, bool GATHERED>
 SKELKERN_INLINE void product_tile(const Product& p, std::int64_t row, std::int64_t column) {
   const float* a = p.a + row * p.a_row;
   const float* b = p.b + column;
@@ -33,10 +34,11 @@ SKELKERN_INLINE void product_tile(const Product& p, std::int64_t row, std::int64
 #pragma GCC unroll 4
     for (int j = 0; j < VECS; ++j)
       sum[i][j] = p.accumulate ? load(p.c + (row + i) * p.c_row + column + j * kLanes) : Vec{};
-  for (std::int64_t k = 0; k < p.depth; ++k, a += p.a_depth, b += p.b_row) {
+  for (std::int64_t k = 0; k < p.depth; ++k, a += p.a_depth) {
+    const float* const row_of_b = GATHERED ? b + p.b_offsets[k] : b + k * p.b_row;
     Vec line[VECS];
 #pragma GCC unroll 4
-    for (int j = 0; j < VECS; ++j) line[j] = load(b + j * kLanes);
+    for (int j = 0; j < VECS; ++j) line[j] = load(row_of_b + j * kLanes);
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; ++i) {
       const Vec scalar = splat(a[i * p.a_row]);
@@ -50,22 +52,30 @@ SKELKERN_INLINE void product_tile(const Product& p, std::int64_t row, std::int64
     for (int j = 0; j < VECS; ++j) store(p.c + (row + i) * p.c_row + column + j * kLanes, sum[i][j]);
 }
 
-template <int ROWS>
+template <int ROWS, bool GATHERED>
 SKELKERN_INLINE void product_rows(const Product& p, std::int64_t row, std::int64_t columns) {
   std::int64_t column = 0;
   for (; column + kTileVecs * kLanes <= columns && columns - column != 4 * kLanes; column += kTileVecs * kLanes)
-    product_tile<ROWS, kTileVecs>(p, row, column);
-  for (; columns - column >= 2 * kLanes; column += 2 * kLanes) product_tile<ROWS, 2>(p, row, column);
-  if (columns - column >= kLanes) product_tile<ROWS, 1>(p, row, column);
+    product_tile<ROWS, kTileVecs, GATHERED>(p, row, column);
+  for (; columns - column >= 2 * kLanes; column += 2 * kLanes) product_tile<ROWS, 2, GATHERED>(p, row, column);
+  if (columns - column >= kLanes) product_tile<ROWS, 1, GATHERED>(p, row, column);
+}
+
+template <bool GATHERED>
+SKELKERN_INLINE void product_of(const Product& p, std::int64_t rows, std::int64_t columns) {
+  std::int64_t row = 0;
+  for (; row + kTileRows <= rows; row += kTileRows) product_rows<kTileRows, GATHERED>(p, row, columns);
+  if (rows - row >= 4) product_rows<4, GATHERED>(p, row, columns), row += 4;
+  if (rows - row >= 2) product_rows<2, GATHERED>(p, row, columns), row += 2;
+  if (rows - row >= 1) product_rows<1, GATHERED>(p, row, columns);
 }
 
 // `columns` is a multiple of kLanes: callers pad rows of B and C.
-inline void product(const Product& p, std::int64_t rows, std::int64_t columns) {
-  std::int64_t row = 0;
-  for (; row + kTileRows <= rows; row += kTileRows) product_rows<kTileRows>(p, row, columns);
-  if (rows - row >= 4) product_rows<4>(p, row, columns), row += 4;
-  if (rows - row >= 2) product_rows<2>(p, row, columns), row += 2;
-  if (rows - row >= 1) product_rows<1>(p, row, columns);
+inline void product(const Product& p, std::int64_t rows, std::int64_t columns) { product_of<false>(p, rows, columns); }
+
+// The same where the rows of B lie anywhere.
+inline void gathered_product(const Product& p, std::int64_t rows, std::int64_t columns) {
+  product_of<true>(p, rows, columns);
 }
 
 }  // namespace

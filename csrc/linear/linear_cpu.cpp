@@ -17,7 +17,7 @@ void mask_rows(const LinearProblem& p, std::int64_t first, std::int64_t last, co
                float* masked, float* sums) {
   for (std::int64_t row = first; row < last; ++row)
     for (std::int64_t j = 0; j < p.out; j += kLanes) {
-      const int lanes = static_cast<int>(std::min<std::int64_t>(kLanes, p.out - j));
+      const int lanes = lanes_left(p.out, j);
       const std::int64_t at = row * p.out + j;
       Vec value = load_part(y_gradient + at, lanes);
       if (masked != nullptr) {

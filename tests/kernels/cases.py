@@ -138,6 +138,13 @@ def linear_inputs(seed: int) -> dict[str, Any]:
     return {**inputs, "activation": "relu"}
 
 
+def temporal_conv_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"x": (3, 7, 23, 5), "weight": (19, 7, 9, 1), "bias": (19,)}
+    inputs = {name: torch.randn(*shape, generator=generator) for name, shape in shapes.items()}
+    return {**inputs, "stride": 2, "padding": 4}
+
+
 CASES = [
     OpCase(skelkern.block_tail, block_tail_inputs, ("x", "weight", "bias", "residual")),
     OpCase(skelkern.chamfer_distance, chamfer_inputs, ("x", "y")),
@@ -150,4 +157,5 @@ CASES = [
     OpCase(skelkern.knn, knn_inputs),
     OpCase(skelkern.linear, linear_inputs, ("x", "weight", "bias"), where_faster=True),
     OpCase(skelkern.sample_clips, sample_clips_inputs),
+    OpCase(skelkern.temporal_conv, temporal_conv_inputs, ("x", "weight", "bias")),
 ]

@@ -1,7 +1,10 @@
+#include <array>
+
 #include "block_tail/block_tail.h"
 #include "graph_conv/graph_conv.h"
 #include "linear/linear.h"
 #include "native.h"
+#include "temporal_conv/temporal_conv.h"
 
 namespace {
 
@@ -60,9 +63,35 @@ void check_linear(std::int64_t rows, std::int64_t in, std::int64_t out, bool tra
   });
 }
 
+// steps: stride, padding and dilation
+void check_temporal_conv(std::int64_t c, std::int64_t t, std::int64_t v, std::int64_t c_out, std::int64_t kernel,
+                         const std::array<std::int64_t, 3>& steps, bool normalised) {
+  const std::int64_t n = 2;
+  auto x = random_floats(n * c * t * v), mean = random_floats(c), scale = random_floats(c), shift = random_floats(c);
+  auto weight = random_floats(c_out * c * kernel), bias = random_floats(c_out);
+  skelkern::TemporalConvProblem problem{x.get(), nullptr, nullptr, nullptr,  weight.get(), bias.get(), n,       c, t,
+                                        v,       c_out,   kernel,  steps[0], steps[1],     steps[2],   kThreads};
+  if (normalised) problem.mean = mean.get(), problem.scale = scale.get(), problem.shift = shift.get();
+  const std::int64_t results = n * c_out * problem.t_out() * v;
+  auto y_gradient = random_floats(results);
+  at_every_level<skelkern::TemporalConv>(
+      "temporal_conv", LEVELS_OF(temporal_conv), [&](const auto& table, Results& found) {
+        Array<float> y(results), y_mean(c_out), y_variance(c_out), of_x(x.size()), of_weight(weight.size()),
+            of_bias(c_out);
+        require(table.forward(problem, y.get(), {y_mean.get(), y_variance.get()}), "memory");
+        require(table.backward(problem, y_gradient.get(), {of_x.get(), of_weight.get(), of_bias.get()}), "memory");
+        found.add(y), found.add(y_mean), found.add(y_variance);
+        found.add(of_x), found.add(of_weight), found.add(of_bias);
+      });
+}
+
 }  // namespace
 
 void check_convolutions() {
+  check_temporal_conv(1, 1, 1, 1, 1, {1, 0, 1}, false);
+  check_temporal_conv(3, 23, 25, 17, 9, {1, 4, 1}, true);
+  check_temporal_conv(5, 20, 7, 5, 3, {3, 2, 2}, false);
+  check_temporal_conv(33, 190, 25, 4, 3, {2, 7, 4}, true);
   check_linear(1, 1, 1, false);
   check_linear(37, 300, 53, false);
   check_linear(2100, 17, 5, true);

@@ -28,6 +28,7 @@ def block_tail(
     dropout: float = 0.0,
     seed: Tensor | None = None,
     relu: bool = True,
+    statistics: tuple[Tensor, Tensor] | None = None,
     impl: str = "auto",
 ) -> Tensor:
     """The tail of a convolution block: relu(dropout(batch_norm(x)) + residual).
@@ -53,6 +54,8 @@ def block_tail(
             wherever it is above 0, whatever `training` says.
         seed: int64 scalar tensor, a new one for every call; needed when dropout is above 0.
         relu: whether the ReLU is applied.
+        statistics: when training, mean and biased variance (C) of x where they are known already, from
+            `skelkern.temporal_conv` for example; gradients go through x's statistics all the same.
         impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
 
     Returns:
@@ -69,11 +72,12 @@ def block_tail(
     _check_dropout(x, dropout, seed)
     check_number("momentum", momentum, 0, 1)
     check_number("eps", eps, low=0)
-    tensors = (x, None if training else running_mean, None if training else running_var, weight, bias, residual)
+    mean, variance = _statistics(x, statistics) if training else (running_mean, running_var)
     run = BLOCK_TAIL.choose(impl, x, running_mean, running_var, weight, bias, residual, seed)
     if x.numel() == 0:
         return x + 0 if residual is None else x + residual
-    y, mean, variance = run(*tensors, seed if dropout > 0 else None, float(dropout), float(eps), relu)
+    tensors = (x, mean, variance, weight, bias, residual, seed if dropout > 0 else None)
+    y, mean, variance = run(*tensors, float(dropout), float(eps), relu, training)
     if training:
         update_running(running_mean, running_var, mean, variance, x.numel() // x.shape[1], momentum)
     return y
@@ -125,13 +129,25 @@ def _check_dropout(x: Tensor, dropout: float, seed: Tensor | None) -> None:
         check_same("device", "x", x, seed=seed)
 
 
+def _statistics(x: Tensor, statistics: tuple[Tensor, Tensor] | None) -> tuple[Tensor | None, Tensor | None]:
+    if statistics is None:
+        return None, None
+    for name, value in zip(("mean", "variance"), statistics, strict=True):
+        check_tensor(f"statistics: {name}", value)
+        check_shape(f"statistics: {name}", value, "C", {"C": x.shape[1]})
+        check_same("device", "x", x, **{f"statistics: {name}": value})
+    return statistics
+
+
 Tail = tuple[Tensor, Tensor, Tensor]  # y, mean and biased variance (C)
 
 
 def _reference(x: Tensor, *rest: Any) -> Tail:
     wide = torch.promote_types(x.dtype, torch.float32)
-    *tensors, seed, dropout, eps, relu = rest
+    *tensors, seed, dropout, eps, relu, of_x = rest
     mean, variance, weight, bias, residual = (None if tensor is None else tensor.to(wide) for tensor in tensors)
+    if of_x:  # computed again, to be differentiated through
+        mean = variance = None
     with torch.autocast(x.device.type, enabled=False):
         y, mean, variance = reference.block_tail(
             x.to(wide), mean, variance, weight, bias, residual, seed, dropout, eps, relu
@@ -160,6 +176,7 @@ def _run_forward(
     dropout: float,
     eps: float,
     relu: bool,
+    of_x: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     data, threads = float32(x), torch.get_num_threads()
     if mean is None or variance is None:
@@ -240,28 +257,27 @@ def _fake_backward(y_gradient: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, T
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, mean, _, weight, _, _, seed, ctx.dropout, _, ctx.relu = inputs
-    y, batch_mean, _, inverse_std = output
-    ctx.through_statistics = mean is None
-    ctx.save_for_backward(x, y, batch_mean, inverse_std, weight, seed)
+    x, _, _, weight, _, _, seed, ctx.dropout, _, ctx.relu, ctx.through_statistics = inputs
+    y, mean, _, inverse_std = output
+    ctx.save_for_backward(x, y, mean, inverse_std, weight, seed)
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, y_gradient: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     """Gradients of y alone: the statistics only go into running ones."""
     if y_gradient is None:
-        return (None,) * 10
+        return (None,) * 11
     needs = ctx.needs_input_grad
     wanted = [needs[0], needs[3], needs[4], needs[5]]
     options = (ctx.dropout, ctx.relu, ctx.through_statistics, wanted)
     gradients = block_tail_cpu_backward(y_gradient, *ctx.saved_tensors, *options)
     x, weight, bias, residual = (gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
-    return x, None, None, weight, bias, residual, None, None, None, None
+    return x, None, None, weight, bias, residual, None, None, None, None, None
 
 
 block_tail_cpu = register(
     "block_tail_cpu(Tensor x, Tensor? mean, Tensor? variance, Tensor? weight, Tensor? bias, Tensor? residual,"
-    " Tensor? seed, float dropout, float eps, bool relu) -> (Tensor, Tensor, Tensor, Tensor)",
+    " Tensor? seed, float dropout, float eps, bool relu, bool of_x) -> (Tensor, Tensor, Tensor, Tensor)",
     device="CPU",
     run=_run_forward,
     fake=_fake_forward,

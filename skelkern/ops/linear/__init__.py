@@ -116,8 +116,9 @@ def _run_backward(
     masked = None if y is None else empty_output(*y.shape)
     shapes = (x.shape, weight.shape, weight.shape[:1])
     gradients = [empty_output(*shape) if each else None for shape, each in zip(shapes, wanted, strict=True)]
-    arrays = addresses(output, incoming, masked)
-    _cpu.linear_backward(*_problem(*inputs, y is not None), *arrays, addresses(*gradients))
+    _cpu.linear_backward(
+        *_problem(*inputs, y is not None), address(output), address(incoming), address(masked), addresses(*gradients)
+    )
     of_x, of_weight, of_bias = (x.new_empty(0) if gradient is None else gradient.to(x.dtype) for gradient in gradients)
     return of_x, of_weight, of_bias
 
