@@ -6,7 +6,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from skelkern.blocks import convolve, new_seed, norm_arguments, tail
 from skelkern.checks import check_choice
+from skelkern.dispatch import cpu_kernel_why_not
 from skelkern.momentum import MemoryQueue, momentum_update
 from skelkern.ops.block_tail import block_tail
 from skelkern.ops.chamfer import chamfer_distance
@@ -21,11 +23,13 @@ __all__ = [
     "BlockTail",
     "Chamfer",
     "CrossCorrelationLoss",
+    "Dropout",
     "EdgeConv",
     "GraphConv",
     "InfoNCE",
     "Linear",
     "MemoryQueue",
+    "STGCNBlock",
     "momentum_update",
 ]
 
@@ -70,30 +74,107 @@ class BlockTail(nn.BatchNorm2d):
         self.dropout = nn.Dropout(dropout)
         self.relu = relu
 
-    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        """input, residual (N, C, T, V) -> the same shape."""
+    def forward(
+        self, input: Tensor, residual: Tensor | None = None, statistics: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """input, residual (N, C, T, V) -> the same shape; statistics: see `skelkern.block_tail`."""
         self._check_input_dim(input)
-        dropout = self.dropout.p if self.dropout.training else 0.0
-        seed = torch.randint(2**63 - 1, (), device=input.device) if dropout > 0 else None
-        kept = (self.running_mean, self.running_var) if self.track_running_stats else (None, None)
-        training = self.training or kept[0] is None
-        return block_tail(
-            *(input, *kept, self.weight, self.bias, residual),
-            training=training,
-            momentum=self._share() if training else 0.0,
-            eps=self.eps,
-            dropout=dropout,
-            seed=seed,
-            relu=self.relu,
-        )
+        return tail(input, self, self.dropout, residual, self.relu, statistics)
 
-    def _share(self) -> float:
-        """Counts a batch; its share of the running statistics, a cumulative mean where momentum is None."""
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                return 1.0 / float(self.num_batches_tracked)
-        return self.momentum or 0.0
+
+class STGCNBlock(nn.Module):
+    """A block of ST-GCN: graph convolution, temporal convolution, residual, with fused kernels.
+
+    Modules are named and initialised as in the block of ST-GCN and of the methods built on it, whose state_dict loads:
+    `gcn.conv`, `tcn.0` (BatchNorm2d), `tcn.2` (Conv2d), `tcn.3` (BatchNorm2d), `residual.0` and `residual.1`.
+
+    For backward it keeps its input, the results of both convolutions and its output: neither the activations between
+    normalisation and temporal convolution nor a dropout mask.
+
+    Source: Yan et al., "Spatial Temporal Graph Convolutional Networks", AAAI 2018, section 3.
+
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        subsets: K, of the adjacency.
+        stride: of the temporal convolution.
+        dropout: probability, before the residual is added.
+        residual: whether there is one; a 1 x 1 convolution with normalisation where the shape changes.
+        kernel: frames of the temporal convolution, odd.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        subsets: int,
+        stride: int = 1,
+        dropout: float = 0.0,
+        residual: bool = True,
+        kernel: int = 9,
+    ):
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel: expected an odd number of frames, found {kernel}")
+        self.gcn = GraphConv(in_channels, out_channels, subsets)
+        # numbered as the layers of the plain form: normalisation, ReLU, convolution, normalisation, dropout
+        self.tcn = nn.ModuleDict(
+            {
+                "0": nn.BatchNorm2d(out_channels),
+                "2": nn.Conv2d(out_channels, out_channels, (kernel, 1), (stride, 1), (kernel // 2, 0)),
+                "3": BlockTail(out_channels, dropout),
+            }
+        )
+        self.has_residual = residual
+        self.residual: nn.Module = nn.Identity()
+        if residual and (in_channels != out_channels or stride != 1):
+            self.residual = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=(stride, 1)),
+                BlockTail(out_channels, relu=False),
+            )
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        """x (N, C, T, V), adjacency (K, V, V) or (N, K, V, V) -> (N, C', ⌈T / stride⌉, V)."""
+        norm, convolution, end = cast(Any, (self.tcn["0"], self.tcn["2"], self.tcn["3"]))
+        y, statistics = convolve(self.gcn(x, adjacency), convolution, norm, end.training)
+        return cast(Tensor, end(y, self._shortcut(x), statistics))
+
+    def _shortcut(self, x: Tensor) -> Tensor | None:
+        if not self.has_residual:
+            return None
+        if isinstance(self.residual, nn.Identity):
+            return x
+        convolution, norm = cast(Any, self.residual)
+        y, statistics = convolve(x, convolution, with_statistics=norm.training)
+        return cast(Tensor, norm(y, statistics=statistics))
+
+
+class Dropout(nn.Dropout):
+    """`torch.nn.Dropout` whose draws are made in parallel and made again in backward: no mask is kept.
+
+    Small tensors, tensors of other types than the kernels' and `inplace` go to torch. Every call draws one seed from
+    torch's generator.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Any shape."""
+        rows = _rows(input)
+        if not self.training or self.inplace or not 0 < self.p < 1 or rows is None:
+            return super().forward(input)
+        one = torch.ones(1, device=input.device)
+        found = block_tail(input.reshape(rows), one - 1, one, eps=0.0, dropout=self.p, seed=new_seed(input), relu=False)
+        return found.view(input.shape)
+
+
+SMALL = 2**15  # elements below which torch's dropout is as fast
+
+
+def _rows(x: Tensor) -> tuple[int, int, int] | None:
+    """(rows, 1, elements) as `block_tail` takes x, rows of whole blocks of draws; None where torch shall do it."""
+    if x.numel() < SMALL or cpu_kernel_why_not(x):
+        return None
+    length = next((size for size in (4096, 1024, 256, 64) if x.numel() % size == 0), x.numel() // x.shape[0])
+    return x.numel() // length, 1, length
 
 
 class Linear(nn.Linear):
@@ -188,13 +269,17 @@ class EdgeConv(nn.Sequential):
         convolution, norm, activation = cast(Any, self)
         if neighbors is None:
             neighbors = knn(x, self.k, mask)
-        if norm.training:
-            norm.num_batches_tracked.add_(1)
-        momentum = 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-        statistics = (norm.running_mean, norm.running_var, norm.training, momentum, norm.eps)
         weight = convolution.weight.flatten(1)
+        statistics = norm_arguments(norm)
         return edge_conv(
-            x, neighbors, weight, norm.weight, norm.bias, *statistics, activation.negative_slope, mask=mask
+            x,
+            neighbors,
+            weight,
+            statistics.pop("weight"),
+            statistics.pop("bias"),
+            **statistics,
+            negative_slope=activation.negative_slope,
+            mask=mask,
         )
 
 

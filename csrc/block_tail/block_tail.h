@@ -41,7 +41,8 @@ struct BlockTail {
                      float* variance);
   // y: (n, c, length)
   bool (*forward)(const BlockTailProblem& problem, float* y);
-  // Of forward's y, and its gradient, which x's gradient may overwrite. y may be nullptr where there is no residual.
+  // Of forward's y, and its gradient, which x's gradient may overwrite. y may be nullptr where there is no residual or
+  // no ReLU, the problem's x where neither statistics nor weight are differentiated and y is given or not needed.
   // through_statistics: mean and inverse_std are those of x itself.
   bool (*backward)(const BlockTailProblem& problem, bool through_statistics, const float* y, const float* y_gradient,
                    const BlockTailGradients& gradients);

@@ -146,7 +146,7 @@ struct GradientRow {
 
   GradientRow(const BlockTailProblem& p, std::int64_t row, const float* y, const float* y_gradient)
       : channel(p, row % p.c),
-        x(p.x + row * p.length),
+        x(p.x == nullptr ? nullptr : p.x + row * p.length),
         y(y == nullptr ? nullptr : y + row * p.length),
         gradient(y_gradient + row * p.length),
         relu(p.relu) {}
@@ -161,14 +161,12 @@ struct GradientRow {
 
 // Sums over a row of the normalised value's gradient, alone and times (x - mean).
 void add_row_sums(const BlockTailProblem& p, std::int64_t row, const GradientRow& incoming, double* sums) {
-  const Channel channel(p, row % p.c);
-  const float* x = p.x + row * p.length;
   Dropout dropout(p, row);
   Vec plain{}, times_x{};
   for_vectors(p.length, dropout, [&](std::int64_t i, int lanes) {
     const Vec gradient = dropout.apply(i, incoming.behind_relu(i, lanes));
     plain += gradient;
-    times_x += gradient * first_lanes(load_part(x + i, lanes) - channel.mean, lanes);
+    times_x += gradient * first_lanes(load_part(incoming.x + i, lanes) - incoming.channel.mean, lanes);
   });
   sums[0] += sum_lanes(plain);
   sums[1] += sum_lanes(times_x);
@@ -191,8 +189,8 @@ bool channel_sums(const BlockTailProblem& p, const Chunks& chunks, const float* 
 // sums: of the row's channel, or nullptr where the statistics are constants.
 void backward_row(const BlockTailProblem& p, std::int64_t row, const GradientRow& incoming, const double* sums,
                   const BlockTailGradients& gradients) {
-  const Channel channel(p, row % p.c);
-  const float *x = p.x + row * p.length, scale = channel.scale();
+  const Channel& channel = incoming.channel;
+  const float scale = channel.scale();
   const double elements = static_cast<double>(p.n) * static_cast<double>(p.length);
   const double variance_share = static_cast<double>(channel.inverse_std) * channel.inverse_std / elements;
   const float mean_share = sums ? static_cast<float>(sums[0] / elements) : 0.0f;
@@ -205,7 +203,7 @@ void backward_row(const BlockTailProblem& p, std::int64_t row, const GradientRow
     if (residual_gradient != nullptr) store_part(residual_gradient + i, gradient, lanes);
     if (x_gradient == nullptr) return;
     Vec centred = dropout.apply(i, gradient);
-    if (sums != nullptr) centred -= mean_share + slope * (load_part(x + i, lanes) - channel.mean);
+    if (sums != nullptr) centred -= mean_share + slope * (load_part(incoming.x + i, lanes) - channel.mean);
     store_part(x_gradient + i, scale * centred, lanes);
   });
 }

@@ -3,39 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from skelkern.nn import BlockTail, GraphConv
+from skelkern.nn import STGCNBlock
 from skelssl.skeletons import Skeleton
 from skelssl.skeletons.graph import adjacency
-
-KERNEL = 9  # frames of the temporal convolution
-
-
-class Block(nn.Module):
-    """Graph convolution, temporal convolution, residual; x (N, C, T, V) -> (N, C', T / stride, V)."""
-
-    def __init__(self, channels: tuple[int, int], subsets: int, stride: int, dropout: float, residual: bool):
-        super().__init__()
-        in_channels, out_channels = channels
-        self.gcn = GraphConv(in_channels, out_channels, subsets)
-        # numbered as the layers of the plain form: normalisation, ReLU, convolution, normalisation, dropout
-        self.tcn = nn.ModuleDict(
-            {
-                "0": BlockTail(out_channels),
-                "2": nn.Conv2d(out_channels, out_channels, (KERNEL, 1), (stride, 1), (KERNEL // 2, 0)),
-                "3": BlockTail(out_channels, dropout),
-            }
-        )
-        self.has_residual = residual
-        self.residual: nn.Module = nn.Identity()
-        if residual and (in_channels != out_channels or stride != 1):
-            self.residual = nn.Sequential(
-                nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=(stride, 1)),
-                BlockTail(out_channels, relu=False),
-            )
-
-    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        y = self.tcn["2"](self.tcn["0"](self.gcn(x, adjacency)))
-        return self.tcn["3"](y, self.residual(x) if self.has_residual else None)
 
 
 class STGCN(nn.Module):
@@ -71,7 +41,7 @@ class STGCN(nn.Module):
         subsets, joints, _ = self.A.shape
         self.data_bn = nn.BatchNorm1d(in_channels * joints)
         self.st_gcn_networks = nn.ModuleList(
-            Block(channels, subsets, stride, dropout if number > 0 else 0.0, residual=number > 0)
+            STGCNBlock(*channels, subsets, stride, dropout if number > 0 else 0.0, residual=number > 0)
             for number, (channels, stride) in enumerate(_blocks(in_channels, hidden_channels, feature_dim))
         )
         self.edge_importance = nn.ParameterList(torch.ones_like(self.A) for _ in self.st_gcn_networks)

@@ -34,8 +34,8 @@ def block_tail(
     """The tail of a convolution block: relu(dropout(batch_norm(x)) + residual).
 
     The first arguments, and what happens to the running statistics, are those of `torch.nn.functional.batch_norm`. The
-    kernel reads x twice, writes y once and keeps only its input and output for backward: neither the normalised values
-    nor the dropout mask, which is a pure function of the seed and an element's place (Philox4x32-10) and is made again.
+    kernel reads x twice, writes y once and keeps at most x and y for backward: neither the normalised values nor the
+    dropout mask, which is a pure function of the seed and an element's place (Philox4x32-10) and is made again.
 
     Source: Ioffe and Szegedy, "Batch Normalization", ICML 2015; Srivastava et al., "Dropout", JMLR 2014; the order is
     that of ST-GCN's unit (Yan et al., AAAI 2018).
@@ -204,8 +204,8 @@ def _fake_forward(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor
 
 def _run_backward(
     y_gradient: Tensor,
-    x: Tensor,
-    y: Tensor,
+    x: Tensor | None,
+    y: Tensor | None,
     mean: Tensor,
     inverse_std: Tensor,
     weight: Tensor | None,
@@ -215,13 +215,14 @@ def _run_backward(
     through_statistics: bool,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    shapes = (x.shape, x.shape[1:2], x.shape[1:2], x.shape)
+    incoming, shape = float32(y_gradient), y_gradient.shape
+    shapes = (shape, shape[1:2], shape[1:2], shape)
     gradients = [empty_output(*shape) if each else None for shape, each in zip(shapes, wanted, strict=True)]
     inputs = (float32(x), mean, inverse_std, float32(weight), None, None)
-    output, incoming = float32(y), float32(y_gradient)
+    output = float32(y)
     _cpu.block_tail_backward(
         addresses(*inputs),
-        _sizes(x),
+        _sizes(y_gradient),
         dropout,
         _word(seed),
         relu,
@@ -231,7 +232,7 @@ def _run_backward(
         address(incoming),
         addresses(*gradients),
     )
-    dtypes = _gradient_dtypes(x, weight)
+    dtypes = _gradient_dtypes(y_gradient, weight)
     filled = (
         torch.empty(0, dtype=dtype) if gradient is None else gradient.to(dtype)
         for gradient, dtype in zip(gradients, dtypes, strict=True)
@@ -246,12 +247,12 @@ def _gradient_dtypes(x: Tensor, weight: Tensor | None) -> tuple[torch.dtype, ...
     return x.dtype, affine, affine, x.dtype
 
 
-def _fake_backward(y_gradient: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    weight, wanted = rest[3], rest[-1]
-    shapes = (x.shape, x.shape[1:2], x.shape[1:2], x.shape)
+def _fake_backward(y_gradient: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    weight, wanted, shape = rest[4], rest[-1], y_gradient.shape
+    shapes = (shape, shape[1:2], shape[1:2], shape)
     x_gradient, weight_gradient, bias_gradient, residual_gradient = (
-        x.new_empty(shape if each else (0,), dtype=dtype)
-        for shape, each, dtype in zip(shapes, wanted, _gradient_dtypes(x, weight), strict=True)
+        y_gradient.new_empty(shape if each else (0,), dtype=dtype)
+        for shape, each, dtype in zip(shapes, wanted, _gradient_dtypes(y_gradient, weight), strict=True)
     )
     return x_gradient, weight_gradient, bias_gradient, residual_gradient
 
@@ -259,7 +260,8 @@ def _fake_backward(y_gradient: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, T
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, _, _, weight, _, _, seed, ctx.dropout, _, ctx.relu, ctx.through_statistics = inputs
     y, mean, _, inverse_std = output
-    ctx.save_for_backward(x, y, mean, inverse_std, weight, seed)
+    reads_x = ctx.through_statistics or any(ctx.needs_input_grad[3:5])
+    ctx.save_for_backward(x if reads_x else None, y if ctx.relu else None, mean, inverse_std, weight, seed)
     ctx.set_materialize_grads(False)
 
 
@@ -286,8 +288,8 @@ block_tail_cpu = register(
 )
 
 block_tail_cpu_backward = register(
-    "block_tail_cpu_backward(Tensor y_gradient, Tensor x, Tensor y, Tensor mean, Tensor inverse_std, Tensor? weight,"
-    " Tensor? seed, float dropout, bool relu, bool through_statistics, bool[] wanted)"
+    "block_tail_cpu_backward(Tensor y_gradient, Tensor? x, Tensor? y, Tensor mean, Tensor inverse_std,"
+    " Tensor? weight, Tensor? seed, float dropout, bool relu, bool through_statistics, bool[] wanted)"
     " -> (Tensor, Tensor, Tensor, Tensor)",
     device="CPU",
     run=_run_backward,

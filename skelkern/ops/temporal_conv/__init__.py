@@ -140,19 +140,14 @@ def _reference(
     beta: Tensor | None,
     weight: Tensor,
     bias: Tensor | None,
-    stride: int,
-    padding: int,
-    dilation: int,
-    normalised: bool,
-    training: bool,
-    eps: float,
-    with_statistics: bool,
+    *options: Any,
 ) -> Result:
+    stride, padding, dilation, normalised, _, eps, with_statistics = options
     wide = torch.promote_types(x.dtype, torch.float32)
     mean, variance, gamma, beta = (None if t is None else t.to(wide) for t in (mean, variance, gamma, beta))
+    source, nothing = x, x.new_empty(0)
+    of_x = of_y = nothing, nothing
     with torch.autocast(x.device.type, enabled=False):
-        source, nothing = x, x.new_empty(0)
-        of_x = of_y = nothing, nothing
         if normalised:
             source, x_mean, x_variance = reference.normalise(x.to(wide), mean, variance, gamma, beta, eps)
             of_x = x_mean, x_variance

@@ -1,0 +1,80 @@
+"""Torch's modules of a convolution block, run as fused ops: what `skelkern.nn` and `skelkern.dropin` have in common."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from skelkern.ops.block_tail import block_tail
+from skelkern.ops.temporal_conv import NormRelu, temporal_conv
+
+Statistics = tuple[Tensor, Tensor]  # mean and biased variance of every channel
+
+
+def norm_arguments(norm: _BatchNorm) -> dict[str, Any]:
+    """The arguments of `torch.nn.functional.batch_norm` for one call of the module; counts the batch."""
+    momentum = norm.momentum or 0.0
+    if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+        if norm.momentum is None:
+            momentum = 1.0 / float(norm.num_batches_tracked)
+    untracked = norm.running_mean is None or (norm.training and not norm.track_running_stats)
+    return {
+        "running_mean": None if untracked else norm.running_mean,
+        "running_var": None if untracked else norm.running_var,
+        "weight": norm.weight,
+        "bias": norm.bias,
+        "training": norm.training or untracked,
+        "momentum": momentum,
+        "eps": norm.eps,
+    }
+
+
+def new_seed(x: Tensor) -> Tensor:
+    """Seed of a call's dropout, from torch's generator."""
+    return torch.randint(2**63 - 1, (), device=x.device)
+
+
+def tail(
+    x: Tensor,
+    norm: _BatchNorm,
+    dropout: nn.Dropout | None = None,
+    residual: Tensor | None = None,
+    relu: bool = True,
+    statistics: Statistics | None = None,
+) -> Tensor:
+    """relu(dropout(norm(x)) + residual); statistics: of x, where they are known."""
+    share = dropout.p if dropout is not None and dropout.training else 0.0
+    seed = new_seed(x) if share > 0 else None
+    given = statistics if norm.training else None
+    options: dict[str, Any] = {"dropout": share, "seed": seed, "relu": relu, "statistics": given}
+    return block_tail(x, residual=residual, **norm_arguments(norm), **options)
+
+
+def convolve(
+    x: Tensor, convolution: nn.Conv2d, norm: _BatchNorm | None = None, with_statistics: bool = False
+) -> tuple[Tensor, Statistics | None]:
+    """convolution(x), or convolution(relu(norm(x))), of a (kernel, 1) convolution; with the result's statistics."""
+    steps = (int(value[0]) for value in (convolution.stride, convolution.padding, convolution.dilation))
+    before = None if norm is None else NormRelu(**norm_arguments(norm))
+    found = temporal_conv(
+        x,
+        convolution.weight,
+        convolution.bias,
+        *steps,
+        norm=before,
+        with_statistics=with_statistics,
+    )
+    return (found[0], (found[1], found[2])) if with_statistics else (found, None)
+
+
+def is_temporal(convolution: nn.Conv2d) -> bool:
+    """Whether it is a convolution along the first of both dimensions alone, with zeros as padding."""
+    return (
+        convolution.kernel_size[1] == convolution.stride[1] == convolution.dilation[1] == 1
+        and convolution.groups == 1
+        and convolution.padding_mode == "zeros"
+        and not isinstance(convolution.padding, str)
+        and convolution.padding[1] == 0
+    )
