@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from skelkern.dispatch import cpu_kernel_why_not
 from skelkern.ops.block_tail import block_tail
 from skelkern.ops.temporal_conv import NormRelu, temporal_conv
 
@@ -67,6 +68,20 @@ def convolve(
         with_statistics=with_statistics,
     )
     return (found[0], (found[1], found[2])) if with_statistics else (found, None)
+
+
+SMALL = 2**15  # elements below which torch's dropout is as fast
+
+
+def drop(x: Tensor, share: float) -> Tensor | None:
+    """x with a share of its elements 0 and the others scaled; None where torch's dropout shall do it."""
+    if x.numel() < SMALL or not 0 < share < 1 or cpu_kernel_why_not(x):
+        return None
+    # rows of whole blocks of draws, where the number of elements allows
+    length = next((size for size in (4096, 1024, 256, 64) if x.numel() % size == 0), x.numel() // x.shape[0])
+    one = torch.ones(1, device=x.device)
+    options: dict[str, Any] = {"eps": 0.0, "dropout": share, "seed": new_seed(x), "relu": False}
+    return block_tail(x.reshape(-1, 1, length), one - 1, one, **options).view(x.shape)
 
 
 def is_temporal(convolution: nn.Conv2d) -> bool:

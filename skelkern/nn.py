@@ -6,11 +6,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from skelkern.blocks import convolve, new_seed, norm_arguments, tail
+from skelkern.blocks import convolve, drop, norm_arguments, tail
 from skelkern.checks import check_choice
-from skelkern.dispatch import cpu_kernel_why_not
 from skelkern.momentum import MemoryQueue, momentum_update
-from skelkern.ops.block_tail import block_tail
 from skelkern.ops.chamfer import chamfer_distance
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.edge_conv import edge_conv
@@ -158,23 +156,8 @@ class Dropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Any shape."""
-        rows = _rows(input)
-        if not self.training or self.inplace or not 0 < self.p < 1 or rows is None:
-            return super().forward(input)
-        one = torch.ones(1, device=input.device)
-        found = block_tail(input.reshape(rows), one - 1, one, eps=0.0, dropout=self.p, seed=new_seed(input), relu=False)
-        return found.view(input.shape)
-
-
-SMALL = 2**15  # elements below which torch's dropout is as fast
-
-
-def _rows(x: Tensor) -> tuple[int, int, int] | None:
-    """(rows, 1, elements) as `block_tail` takes x, rows of whole blocks of draws; None where torch shall do it."""
-    if x.numel() < SMALL or cpu_kernel_why_not(x):
-        return None
-    length = next((size for size in (4096, 1024, 256, 64) if x.numel() % size == 0), x.numel() // x.shape[0])
-    return x.numel() // length, 1, length
+        found = drop(input, self.p) if self.training and not self.inplace else None
+        return super().forward(input) if found is None else found
 
 
 class Linear(nn.Linear):

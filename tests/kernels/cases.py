@@ -157,5 +157,5 @@ CASES = [
     OpCase(skelkern.knn, knn_inputs),
     OpCase(skelkern.linear, linear_inputs, ("x", "weight", "bias"), where_faster=True),
     OpCase(skelkern.sample_clips, sample_clips_inputs),
-    OpCase(skelkern.temporal_conv, temporal_conv_inputs, ("x", "weight", "bias")),
+    OpCase(skelkern.temporal_conv, temporal_conv_inputs, ("x", "weight", "bias"), where_faster=True),
 ]

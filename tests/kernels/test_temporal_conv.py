@@ -10,6 +10,12 @@ from skelkern.ops.temporal_conv import reference
 ALL = ("x", "weight", "bias")
 
 
+@pytest.fixture(autouse=True)
+def kernel():
+    with skelkern.use("cpu"):
+        yield
+
+
 def make_inputs(n, c, t, v, c_out, kernel, bias=True, **options):
     def make(seed):
         generator = torch.Generator().manual_seed(seed)
@@ -126,6 +132,13 @@ def test_gradcheck_of_the_reference():
     inputs = make_inputs(2, 2, 7, 3, 2, 3)(0)
     leaves = [inputs[name].requires_grad_() for name in ALL]
     assert gradcheck(lambda *tensors: reference.temporal_conv(*tensors, 2, 1, 1), leaves)
+
+
+def test_small_clips_are_left_to_torch():
+    weight = torch.zeros(8, 8, 3)
+    with skelkern.use("auto"):
+        assert skelkern.explain(skelkern.temporal_conv, torch.zeros(2, 8, 50, 25), weight).chosen == "reference"
+        assert skelkern.explain(skelkern.temporal_conv, torch.zeros(128, 8, 50, 25), weight).chosen == "cpu"
 
 
 def test_opcheck_behind_a_normalisation():

@@ -46,9 +46,10 @@ def temporal_conv(
 ) -> Any:
     """Convolution of every joint's features along time, (kernel, 1) in the terms of `torch.nn.functional.conv2d`.
 
-    The kernel neither copies taps nor keeps anything but its arguments for backward. With `norm` the convolution reads
-    relu(batch_norm(x)), which is never stored: backward makes it again from x. Under autocast x, weight and bias are
-    cast to the autocast dtype; the kernel itself computes in float32.
+    The kernel neither copies taps nor keeps anything but its arguments for backward; "auto" leaves small clips to
+    torch, where it was measured to be as fast. With `norm` the convolution reads relu(batch_norm(x)), which is never
+    stored: backward makes it again from x. Under autocast x, weight and bias are cast to the autocast dtype; the kernel
+    itself computes in float32.
 
     Source: the temporal convolution of ST-GCN, Yan et al., AAAI 2018, section 3.3.
 
@@ -86,7 +87,7 @@ def temporal_conv(
         )
     statistics = _statistics(x, norm)
     affine = (None, None) if norm is None else (norm.weight, norm.bias)
-    run = TEMPORAL_CONV.choose(impl, x, weight, bias, *affine)
+    run = TEMPORAL_CONV.choose(impl, x, weight, bias, *(() if norm is None else affine))
     if x.numel() == 0 or weight.numel() == 0:
         run = _reference
     options = (stride, padding, dilation, norm is not None, norm is not None and norm.training)
@@ -155,6 +156,17 @@ def _reference(
         if with_statistics:
             of_y = reference.statistics(y)
     return y, of_y[0], of_y[1], of_x[0], of_x[1]
+
+
+SMALLEST = 2**20  # elements of x
+
+
+def torch_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
+    """Reasons, measured on 2 cores, for which torch's convolution is used; tensors: x, weight and bias, and more of a
+    normalisation before it, with which the kernel is faster at any size."""
+    if len(tensors) <= 3 and tensors[0] is not None and tensors[0].numel() < SMALLEST:
+        return (f"torch's convolution is as fast below {SMALLEST} elements",)
+    return ()
 
 
 def _kernel(x: Tensor, *rest: Any) -> Result:
@@ -333,6 +345,6 @@ temporal_conv_cpu_backward = register(
 
 TEMPORAL_CONV = register_op(
     "temporal_conv",
-    Implementation("cpu", _kernel, cpu_kernel_why_not),
+    Implementation("cpu", _kernel, cpu_kernel_why_not, torch_is_as_fast),
     Implementation("reference", _reference, runs_anything),
 )

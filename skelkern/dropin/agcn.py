@@ -1,0 +1,138 @@
+"""The adaptive graph convolution and the block of 2s-AGCN (Shi et al., CVPR 2019), which ISC uses too."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skelkern.blocks import convolve, is_temporal, tail
+from skelkern.dropin.replacement import RefusedError, Replacement
+from skelkern.dropin.stgcn import FRAMES, is_chain, is_shortcut, shortcut
+from skelkern.ops.graph_conv import graph_conv
+from skelkern.ops.temporal_conv import temporal_conv
+
+
+def merged(convolutions: nn.ModuleList) -> tuple[Tensor, Tensor]:
+    """Weight (K·C', C, 1, 1) and bias (K·C') of the 1 x 1 convolutions of all subsets."""
+    layers: Any = convolutions
+    return torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+
+
+def similarities(x: Tensor, first: nn.ModuleList, second: nn.ModuleList) -> Tensor:
+    """Mean products of two embeddings of every pair of joints: x (N, C, T, V) -> (N, K, V, V)."""
+    subsets, n, v = len(first), x.shape[0], x.shape[3]
+    pairs = nn.ModuleList(layer for pair in zip(first, second, strict=True) for layer in pair)
+    embedded = temporal_conv(x, *merged(pairs)).view(n * subsets, 2, -1, v)
+    products = torch.bmm(embedded[:, 0].transpose(1, 2), embedded[:, 1])
+    return (products / embedded.shape[2]).view(n, subsets, v, v)
+
+
+def sum_over_subsets(x: Tensor, convolutions: nn.ModuleList, adjacency: Tensor) -> Tensor:
+    """The sum of each subset's convolution behind its product with the graph."""
+    weight, bias = merged(convolutions)
+    y = graph_conv(x, weight, None, adjacency)
+    return y + bias.view(len(convolutions), -1).sum(dim=0).view(1, -1, 1, 1)
+
+
+def are_pointwise(convolutions: Any) -> bool:
+    """Whether it is a list of 1 x 1 convolutions with bias."""
+    return isinstance(convolutions, nn.ModuleList) and all(
+        type(layer) is nn.Conv2d and layer.kernel_size == layer.stride == (1, 1) and layer.bias is not None
+        for layer in convolutions
+    )
+
+
+class AdaptiveGraphConvolution(Replacement):
+    """Similarities of all subsets from one product, then `skelkern.graph_conv` with a graph for each sample."""
+
+    source = "2s-AGCN's adaptive graph convolution"
+    fused = ("conv_a", "conv_b", "conv_d", "bn", "down", "soft", "relu")
+
+    @classmethod
+    def recognises(cls, module: Any) -> bool:
+        """Three lists of 1 x 1 convolutions, a graph `A` and a learned one `PA`."""
+        lists = [getattr(module, name, None) for name in ("conv_a", "conv_b", "conv_d")]
+        if not all(map(are_pointwise, lists)) or not isinstance(getattr(module, "PA", None), nn.Parameter):
+            return False
+        if (
+            type(getattr(module, "bn", None)) is not nn.BatchNorm2d
+            or type(getattr(module, "soft", None)) is not nn.Softmax
+        ):
+            return False
+        if any(getattr(module, name, None) is not None for name in ("conv_sa", "conv_ta", "alpha")):
+            raise RefusedError("it has attention or a weight of the learned graph beyond 2s-AGCN's unit")
+        if not is_shortcut(getattr(module, "down", None)):
+            raise RefusedError("its residual is not of the usual form")
+        return True
+
+    @classmethod
+    def example(cls, module: Any) -> tuple[Tensor, ...]:
+        return (torch.randn(3, module.conv_d[0].in_channels, FRAMES, module.PA.shape[-1]),)
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        """x (N, C, T, V) -> (N, C', T, V)."""
+        found = similarities(x, self.conv_a, self.conv_b).softmax(dim=-2)
+        graph = found + (self.A.to(x.device) + self.PA)
+        y = sum_over_subsets(x, self.conv_d, graph)
+        return tail(y, self.bn, residual=shortcut(self.down, x))
+
+
+class TemporalUnit(Replacement):
+    """A temporal convolution that takes the statistics of the normalisation behind it."""
+
+    source = "temporal convolution with batch normalisation"
+    fused = ("conv", "bn")
+
+    @classmethod
+    def recognises(cls, module: Any) -> bool:
+        """conv and bn, of the usual classes."""
+        names = {name for name, _ in module.named_children()}
+        return names <= {"conv", "bn", "relu"} and is_temporal_unit(module)
+
+    @classmethod
+    def example(cls, module: Any) -> tuple[Tensor, ...]:
+        return (torch.randn(3, module.conv.in_channels, FRAMES, 5),)
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        """x (N, C, T, V) -> (N, C', T', V)."""
+        return end(self, x, None, relu=False)
+
+
+def is_temporal_unit(module: Any) -> bool:
+    """Whether it owns a temporal convolution `conv` and its normalisation `bn`."""
+    layers: list[Any] = [getattr(module, "conv", None), getattr(module, "bn", None)]
+    return is_chain(layers, nn.Conv2d, nn.BatchNorm2d) and is_temporal(layers[0])
+
+
+def end(unit: Any, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
+    """A temporal unit, with what follows it."""
+    y, statistics = convolve(x, unit.conv, with_statistics=unit.bn.training)
+    return tail(y, unit.bn, residual=residual, relu=relu, statistics=statistics)
+
+
+class Block(Replacement):
+    """The temporal unit, the residual and the ReLU in two ops; the graph convolution is replaced on its own."""
+
+    source = "2s-AGCN's block"
+    fused = ("tcn1", "relu")
+
+    @classmethod
+    def recognises(cls, module: Any) -> bool:
+        """gcn1, a temporal unit tcn1, relu and a residual."""
+        names = {name for name, _ in module.named_children()}
+        if not {"gcn1", "tcn1", "relu"} <= names <= {"gcn1", "tcn1", "relu", "residual"}:
+            return False
+        return is_temporal_unit(module.tcn1) and type(module.relu) is nn.ReLU
+
+    @classmethod
+    def example(cls, module: Any) -> tuple[Tensor, ...]:
+        return AdaptiveGraphConvolution.example(module.gcn1)
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        """x (N, C, T, V) -> (N, C', T', V)."""
+        residual = self.residual(x)
+        y = self.gcn1(x)
+        return end(self.tcn1, y, residual if isinstance(residual, Tensor) else None, relu=True)
+
+
+REPLACEMENTS: tuple[type[Replacement], ...] = (Block, AdaptiveGraphConvolution, TemporalUnit)

@@ -1,0 +1,146 @@
+"""The proof that a replacement computes what the original does, on random parameters and inputs."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from skelkern.dispatch import use
+from skelkern.dropin.replacement import RefusedError, Replacement, replace
+
+SEED = 20
+OUTPUT, GRADIENT = (2, 8), (3, 16)  # may err by so many times the original's error, or by so many ε
+SHARE = 1e-3  # of the largest gradient's size an element: smaller gradients are rounding errors of a zero
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Largest errors, relative to the original in float64, and what they may be."""
+
+    output_error: float
+    output_allowed: float
+    gradient_error: float
+    gradient_allowed: float
+
+
+def prove(module: nn.Module, replacement: type[Replacement]) -> Proof:
+    """Runs original and replacement on one random input, in training and in evaluation mode.
+
+    Everything happens on copies with parameters and running statistics drawn at random (those of a fresh model often
+    hide a difference: normalisations begin near zero, learned graphs at zero), without dropout.
+
+    Raises:
+        RefusedError: the module cannot be copied or run, or outputs, gradients or buffers differ by more than the error
+            budget of the library's ops.
+    """
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.manual_seed(SEED)
+        try:
+            original = _perturbed_copy(module)
+            inputs = replacement.example(original)
+        except Exception as error:
+            raise RefusedError(f"cannot be copied for the proof: {_first_line(error)}") from error
+        proofs = [_compare(original, replacement, inputs, training) for training in (True, False)]
+    return max(proofs, key=lambda proof: proof.output_error)
+
+
+def _perturbed_copy(module: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(module)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.grad = None
+            if parameter.is_floating_point():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        for child in copied.modules():
+            for hooks in (child._forward_hooks, child._forward_pre_hooks, child._backward_hooks):
+                hooks.clear()  # the user's, which shall not see the proof
+            if isinstance(child, nn.Dropout):
+                child.p = 0.0
+            if isinstance(child, _BatchNorm) and child.running_mean is not None and child.running_var is not None:
+                child.running_mean.normal_(std=0.1)
+                child.running_var.uniform_(0.5, 1.5)
+    return copied
+
+
+Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]  # outputs and buffers, gradients
+
+
+def _compare(original: nn.Module, replacement: type[Replacement], inputs: tuple[Tensor, ...], training: bool) -> Proof:
+    try:
+        exact = _run(copy.deepcopy(original).double(), inputs, torch.float64, training)
+        plain = _run(copy.deepcopy(original), inputs, torch.float32, training)
+    except Exception as error:
+        raise RefusedError(f"the original cannot be run on an example: {_first_line(error)}") from error
+    candidate = copy.deepcopy(original)
+    replace(candidate, replacement)
+    try:
+        with use("cpu"):
+            ours = _run(candidate, inputs, torch.float32, training)
+    except Exception as error:
+        raise RefusedError(f"the replacement cannot be run on an example: {_first_line(error)}") from error
+    mode = "training" if training else "evaluation"
+    outputs = _largest_excess(ours[0], plain[0], exact[0], OUTPUT, mode)
+    gradients = _largest_excess(ours[1], plain[1], exact[1], GRADIENT, mode)
+    return Proof(*outputs, *gradients)
+
+
+def _run(module: nn.Module, inputs: tuple[Tensor, ...], dtype: torch.dtype, training: bool) -> Outcome:
+    module.train(training)
+    leaves = [value.to(dtype).requires_grad_() for value in inputs]
+    outputs = _tensors(module(*leaves))
+    generator = torch.Generator().manual_seed(SEED)
+    cotangents = [torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y) for y in outputs]
+    named = {f"input {i}": leaf for i, leaf in enumerate(leaves)} | dict(module.named_parameters())
+    differentiable = [y for y in outputs if y.requires_grad]
+    chosen = [c for y, c in zip(outputs, cotangents, strict=True) if y.requires_grad]
+    wanted = {name: value for name, value in named.items() if value.requires_grad}
+    found = torch.autograd.grad(differentiable, list(wanted.values()), chosen, allow_unused=True)
+    gradients = {
+        f"gradient of {name}": torch.zeros_like(value) if gradient is None else gradient
+        for (name, value), gradient in zip(wanted.items(), found, strict=True)
+    }
+    results = {f"output {i}": y.detach() for i, y in enumerate(outputs)}
+    return results | {name: buffer for name, buffer in module.named_buffers()}, gradients
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    """All floating-point tensors of a forward's result."""
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, tuple | list):
+        return [tensor for part in result for tensor in _tensors(part)]
+    raise TypeError(f"expected tensors as the result, found {type(result).__name__}")
+
+
+def _largest_excess(
+    ours: dict[str, Tensor], plain: dict[str, Tensor], exact: dict[str, Tensor], budget: tuple[int, int], mode: str
+) -> tuple[float, float]:
+    """The error nearest to its allowance, and that allowance."""
+    factor, floor = budget
+    per_element = max((_size(value) / max(1, value.numel()) ** 0.5 for value in exact.values()), default=0.0)
+    worst = (0.0, floor * torch.finfo(torch.float32).eps)
+    for name, truth in exact.items():
+        if ours[name].shape != truth.shape:
+            raise RefusedError(f"{name} ({mode}): shape {tuple(ours[name].shape)}, expected {tuple(truth.shape)}")
+        size = max(_size(truth), SHARE * per_element * truth.numel() ** 0.5) or 1.0
+        error = _size(ours[name].double() - truth.double()) / size
+        allowed = max(
+            factor * _size(plain[name].double() - truth.double()) / size, floor * torch.finfo(torch.float32).eps
+        )
+        if not error <= allowed:
+            raise RefusedError(f"{name} ({mode}): error {error:.2g}, allowed {allowed:.2g}")
+        if error / allowed > worst[0] / worst[1]:
+            worst = (error, allowed)
+    return worst
+
+
+def _size(value: Tensor) -> float:
+    return value.double().norm().item()
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"
