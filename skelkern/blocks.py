@@ -8,6 +8,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from skelkern.dispatch import cpu_kernel_why_not
 from skelkern.ops.block_tail import block_tail
+from skelkern.ops.edge_conv import edge_conv
+from skelkern.ops.linear import linear
 from skelkern.ops.temporal_conv import NormRelu, temporal_conv
 
 Statistics = tuple[Tensor, Tensor]  # mean and biased variance of every channel
@@ -68,6 +70,40 @@ def convolve(
         with_statistics=with_statistics,
     )
     return (found[0], (found[1], found[2])) if with_statistics else (found, None)
+
+
+def edge_layer(layers: Any, x: Tensor, neighbors: Tensor, mask: Tensor | None = None) -> Tensor:
+    """An edge convolution of (1 x 1 convolution, normalisation, LeakyReLU): x (B, N, C), neighbors (B, N, k)."""
+    convolution, norm, activation = layers
+    named = norm_arguments(norm)
+    affine = named.pop("weight"), named.pop("bias")
+    return edge_conv(
+        *(x, neighbors, convolution.weight.flatten(1), *affine),
+        **named,
+        negative_slope=activation.negative_slope,
+        mask=mask,
+    )
+
+
+def fold(layers: Any, code: Tensor, points: Tensor) -> Tensor:
+    """FoldingNet's fold, point-wise convolutions with ReLUs between them, of the code word and every point.
+
+    The first layer is linear in the code word and the point, so that the code word's part, all but D of its columns, is
+    multiplied once per cloud and not once per point.
+
+    Args:
+        layers: convolution, ReLU, convolution, ReLU, convolution of kernel 1.
+        code: (B, F).
+        points: (B or 1, M, D).
+
+    Returns:
+        (B, M, D').
+    """
+    first, _, second, _, last = layers
+    of_code, of_point = first.weight[:, :, 0].split([code.shape[1], points.shape[2]], dim=1)
+    x = torch.relu(linear(code, of_code, first.bias)[:, None] + linear(points, of_point))
+    hidden = linear(x.flatten(0, 1), second.weight[:, :, 0], second.bias, "relu")
+    return linear(hidden, last.weight[:, :, 0], last.bias).unflatten(0, x.shape[:2])
 
 
 SMALL = 2**15  # elements below which torch's dropout is as fast

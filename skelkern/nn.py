@@ -6,12 +6,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from skelkern.blocks import convolve, drop, norm_arguments, tail
+from skelkern.blocks import convolve, drop, edge_layer, tail
 from skelkern.checks import check_choice
 from skelkern.momentum import MemoryQueue, momentum_update
 from skelkern.ops.chamfer import chamfer_distance
 from skelkern.ops.cross_correlation import cross_correlation_loss
-from skelkern.ops.edge_conv import edge_conv
 from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.info_nce import info_nce
 from skelkern.ops.knn import knn
@@ -249,21 +248,9 @@ class EdgeConv(nn.Sequential):
 
     def forward(self, x: Tensor, neighbors: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """x (B, N, C) -> (B, N, C'); neighbors (B, N, k), by default the nearest; mask (B, N) of points that count."""
-        convolution, norm, activation = cast(Any, self)
         if neighbors is None:
             neighbors = knn(x, self.k, mask)
-        weight = convolution.weight.flatten(1)
-        statistics = norm_arguments(norm)
-        return edge_conv(
-            x,
-            neighbors,
-            weight,
-            statistics.pop("weight"),
-            statistics.pop("bias"),
-            **statistics,
-            negative_slope=activation.negative_slope,
-            mask=mask,
-        )
+        return edge_layer(self, x, neighbors, mask)
 
 
 class Chamfer(nn.Module):

@@ -4,7 +4,7 @@ import dataclasses
 
 from torch import nn
 
-from skelkern.dropin import agcn, layers, stgcn
+from skelkern.dropin import agcn, clouds, ctrgcn, layers, pyskl, stgcn
 from skelkern.dropin.proof import prove
 from skelkern.dropin.replacement import RefusedError, Replacement, replace, replacement_of, undo
 from skelkern.dropin.report import Entry, Report
@@ -12,7 +12,9 @@ from skelkern.dropin.report import Entry, Report
 __all__ = ["Entry", "Report", "accelerate", "restore"]
 
 # In this order a module is compared with them: blocks before what they are made of
-REPLACEMENTS: tuple[type[Replacement], ...] = (*stgcn.REPLACEMENTS, *agcn.REPLACEMENTS, *layers.REPLACEMENTS)
+REPLACEMENTS: tuple[type[Replacement], ...] = tuple(
+    replacement for models in (pyskl, stgcn, agcn, ctrgcn, clouds, layers) for replacement in models.REPLACEMENTS
+)
 
 
 def accelerate(model: nn.Module) -> Report:

@@ -30,8 +30,12 @@ def similarities(x: Tensor, first: nn.ModuleList, second: nn.ModuleList) -> Tens
 def sum_over_subsets(x: Tensor, convolutions: nn.ModuleList, adjacency: Tensor) -> Tensor:
     """The sum of each subset's convolution behind its product with the graph."""
     weight, bias = merged(convolutions)
-    y = graph_conv(x, weight, None, adjacency)
-    return y + bias.view(len(convolutions), -1).sum(dim=0).view(1, -1, 1, 1)
+    return sum_behind_graph(x, weight, bias.view(len(convolutions), -1).sum(dim=0), adjacency)
+
+
+def sum_behind_graph(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor) -> Tensor:
+    """Each subset's weight (K·C', C) behind its product with the graph, and one bias (C') of the sum."""
+    return graph_conv(x, weight, None, adjacency) + bias.view(1, -1, 1, 1)
 
 
 def are_pointwise(convolutions: Any) -> bool:
@@ -59,8 +63,6 @@ class AdaptiveGraphConvolution(Replacement):
             or type(getattr(module, "soft", None)) is not nn.Softmax
         ):
             return False
-        if any(getattr(module, name, None) is not None for name in ("conv_sa", "conv_ta", "alpha")):
-            raise RefusedError("it has attention or a weight of the learned graph beyond 2s-AGCN's unit")
         if not is_shortcut(getattr(module, "down", None)):
             raise RefusedError("its residual is not of the usual form")
         return True
@@ -81,13 +83,13 @@ class TemporalUnit(Replacement):
     """A temporal convolution that takes the statistics of the normalisation behind it."""
 
     source = "temporal convolution with batch normalisation"
-    fused = ("conv", "bn")
+    fused = ("conv", "bn", "drop")
 
     @classmethod
     def recognises(cls, module: Any) -> bool:
-        """conv and bn, of the usual classes."""
+        """conv and bn, perhaps a dropout, of the usual classes."""
         names = {name for name, _ in module.named_children()}
-        return names <= {"conv", "bn", "relu"} and is_temporal_unit(module)
+        return names <= {"conv", "bn", "relu", "drop"} and is_temporal_unit(module)
 
     @classmethod
     def example(cls, module: Any) -> tuple[Tensor, ...]:
@@ -99,15 +101,17 @@ class TemporalUnit(Replacement):
 
 
 def is_temporal_unit(module: Any) -> bool:
-    """Whether it owns a temporal convolution `conv` and its normalisation `bn`."""
-    layers: list[Any] = [getattr(module, "conv", None), getattr(module, "bn", None)]
-    return is_chain(layers, nn.Conv2d, nn.BatchNorm2d) and is_temporal(layers[0])
+    """Whether it owns a temporal convolution `conv`, its normalisation `bn` and at most a dropout `drop`."""
+    layers: list[Any] = [getattr(module, name, None) for name in ("conv", "bn", "drop")]
+    if not is_chain(layers[:2], nn.Conv2d, nn.BatchNorm2d) or type(layers[2]) not in (nn.Dropout, type(None)):
+        return False
+    return is_temporal(layers[0])
 
 
 def end(unit: Any, x: Tensor, residual: Tensor | None, relu: bool) -> Tensor:
     """A temporal unit, with what follows it."""
     y, statistics = convolve(x, unit.conv, with_statistics=unit.bn.training)
-    return tail(y, unit.bn, residual=residual, relu=relu, statistics=statistics)
+    return tail(y, unit.bn, getattr(unit, "drop", None), residual, relu, statistics)
 
 
 class Block(Replacement):

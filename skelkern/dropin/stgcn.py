@@ -32,7 +32,7 @@ def is_shortcut(residual: Any) -> bool:
 
 def is_chain(layers: Any, *kinds: type[nn.Module]) -> bool:
     """Whether the layers are exactly of these classes, one after the other."""
-    return [type(layer) for layer in layers] == list(kinds)
+    return isinstance(layers, list | tuple | nn.Sequential) and [type(layer) for layer in layers] == list(kinds)
 
 
 class GraphConvolution(Replacement):

@@ -1,19 +1,15 @@
 """FoldingNet's decoder (Yang et al., CVPR 2018): a plane folded twice into a cloud."""
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor, nn
+
+from skelkern.blocks import fold
 
 EXTENT = 0.3  # the grid covers [-EXTENT, EXTENT] in both directions
 
 
 class Fold(nn.Sequential):
-    """Three point-wise layers on the code word and a point: (B, F), (B or 1, M, D) -> (B, M, D').
-
-    The first layer is linear in the code word and the point, so that the code word's part, all but D of its columns, is
-    multiplied once per cloud and not once per point.
-    """
+    """Three point-wise layers on the code word and a point: (B, F), (B or 1, M, D) -> (B, M, D')."""
 
     def __init__(self, feature_dim: int, in_channels: int, out_channels: int):
         super().__init__(
@@ -25,15 +21,7 @@ class Fold(nn.Sequential):
         )
 
     def forward(self, code: Tensor, points: Tensor) -> Tensor:  # type: ignore[override]
-        first, relu, second, _, last = cast(Any, self)
-        weight, linear = first.weight[:, :, 0], nn.functional.linear
-        of_code, of_point = weight.split([code.shape[1], points.shape[2]], dim=1)
-        x = relu(linear(code, of_code, first.bias)[:, None] + linear(points, of_point))
-        shape = x.shape[:2]
-        # in two dimensions: a ReLU in place on the view that a linear map of three returns would copy in backward
-        x = relu(linear(x.flatten(0, 1), second.weight[:, :, 0], second.bias))
-        y: Tensor = linear(x, last.weight[:, :, 0], last.bias)
-        return y.unflatten(0, shape)
+        return fold(self, code, points)
 
 
 class FoldingNet(nn.Module):

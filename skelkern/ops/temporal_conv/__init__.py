@@ -162,9 +162,11 @@ SMALLEST = 2**20  # elements of x
 
 
 def torch_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
-    """Reasons, measured on 2 cores, for which torch's convolution is used; tensors: x, weight and bias, and more of a
-    normalisation before it, with which the kernel is faster at any size."""
-    if len(tensors) <= 3 and tensors[0] is not None and tensors[0].numel() < SMALLEST:
+    """Reasons, measured on 2 cores, for which torch's convolution is used; tensors: x, weight and perhaps bias.
+
+    With more of them, those of a normalisation before the convolution, the kernel is faster at any size.
+    """
+    if 2 <= len(tensors) <= 3 and tensors[0] is not None and tensors[0].numel() < SMALLEST:
         return (f"torch's convolution is as fast below {SMALLEST} elements",)
     return ()
 
