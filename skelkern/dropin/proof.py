@@ -54,7 +54,7 @@ def prove(module: nn.Module, replacement: type[Replacement]) -> Proof:
 
 
 def _prove_mode(
-    original: nn.Module, replacement: type[Replacement], inputs: list[tuple[Tensor, ...]], training: bool
+    original: nn.Module, replacement: type[Replacement], inputs: list[tuple[Any, ...]], training: bool
 ) -> Proof:
     found = [_errors(original, replacement, inputs[0], training)]
     excess = _excess(found)
@@ -99,7 +99,7 @@ Outcome = tuple[dict[str, Tensor], dict[str, Tensor]]  # outputs and buffers, gr
 Errors = dict[str, tuple[float, float]]  # of the replacement and of the original, by name
 
 
-def _errors(original: nn.Module, replacement: type[Replacement], inputs: tuple[Tensor, ...], training: bool) -> Errors:
+def _errors(original: nn.Module, replacement: type[Replacement], inputs: tuple[Any, ...], training: bool) -> Errors:
     """Relative errors of everything that a call results in."""
     try:
         exact = _run(copy.deepcopy(original).double(), inputs, torch.float64, training)
@@ -116,10 +116,11 @@ def _errors(original: nn.Module, replacement: type[Replacement], inputs: tuple[T
     return _relative(ours[0], plain[0], exact[0]) | _relative(ours[1], plain[1], exact[1])
 
 
-def _run(module: nn.Module, inputs: tuple[Tensor, ...], dtype: torch.dtype, training: bool) -> Outcome:
+def _run(module: nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype, training: bool) -> Outcome:
     module.train(training)
-    leaves = [value.to(dtype).requires_grad_() for value in inputs]
-    outputs = _tensors(module(*leaves))
+    arguments = [value.to(dtype).requires_grad_() if isinstance(value, Tensor) else value for value in inputs]
+    leaves = [value for value in arguments if isinstance(value, Tensor)]
+    outputs = _tensors(module(*arguments))
     generator = torch.Generator().manual_seed(SEED)
     cotangents = [torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y) for y in outputs]
     named = {f"input {i}": leaf for i, leaf in enumerate(leaves)} | dict(module.named_parameters())

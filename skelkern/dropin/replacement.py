@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 
 class RefusedError(Exception):
@@ -31,8 +31,8 @@ class Replacement(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def example(cls, module: Any) -> tuple[Tensor, ...]:
-        """Random arguments of the module's forward, small ones."""
+    def example(cls, module: Any) -> tuple[Any, ...]:
+        """Arguments of the module's forward, small ones, tensors of random numbers among them."""
         raise NotImplementedError
 
 

@@ -1,5 +1,6 @@
 """The graph convolution and the block of ST-GCN (Yan et al., AAAI 2018), which CrosSCLR, AimCLR and PSTL share."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -83,7 +84,7 @@ class Block(Replacement):
         return GraphConvolution.recognises(module.gcn)
 
     @classmethod
-    def example(cls, module: Any) -> tuple[Tensor, ...]:
+    def example(cls, module: Any) -> tuple[Any, ...]:
         return GraphConvolution.example(module.gcn)
 
     def forward(self: Any, x: Tensor, A: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,4 +96,24 @@ class Block(Replacement):
         return tail(found, end, dropout, residual, statistics=statistics), A
 
 
-REPLACEMENTS: tuple[type[Replacement], ...] = (Block, GraphConvolution)
+class BlockOfJoints(Block):
+    """PSTL's, which is told the joints that are left."""
+
+    source = "PSTL's block"
+
+    @classmethod
+    def recognises(cls, module: Any) -> bool:
+        """As ST-GCN's, with a third argument."""
+        return "remain_joint" in inspect.signature(type(module).forward).parameters and super().recognises(module)
+
+    @classmethod
+    def example(cls, module: Any) -> tuple[Any, ...]:
+        x, graph = super().example(module)
+        return x[..., 1:], graph, list(range(1, JOINTS))
+
+    def forward(self: Any, x: Tensor, A: Tensor, remain_joint: list[int]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """x (N, C, T, V'), A (K, V, V), V' of the V joints -> y (N, C', T', V'), A (K, V', V')."""
+        return Block.forward(self, x, A[:, remain_joint][:, :, remain_joint])
+
+
+REPLACEMENTS: tuple[type[Replacement], ...] = (BlockOfJoints, Block, GraphConvolution)

@@ -117,12 +117,24 @@ class PSTL(nn.Module):
         return self._losses(*features)
 
     def _losses(self, anchor: Tensor, still: Tensor, partial: Tensor) -> dict[str, Tensor]:
-        z_anchor, z_still = self.projector(anchor), self.projector(still)
-        again = self.projector(anchor) if self.options.project_twice else z_anchor
+        again = [anchor] if self.options.project_twice else []
+        z_anchor, z_still, *z_again, z_partial = self._project([anchor, still, *again, partial])
         weight = self.options.off_diagonal_weight
         matm = skelkern.cross_correlation_loss(z_anchor, z_still, weight)
-        csm = skelkern.cross_correlation_loss(again, self.projector(partial), weight)
+        csm = skelkern.cross_correlation_loss(z_again[0] if again else z_anchor, z_partial, weight)
         return {"loss": matm + csm, MATM: matm.detach(), CSM: csm.detach()}
+
+    def _project(self, views: list[Tensor]) -> tuple[Tensor, ...]:
+        """The projections of all views: products are shared, batch statistics are those of each view, in order."""
+        x, rows = torch.cat(views), views[0].shape[0]
+        for layer in self.projector:
+            if isinstance(layer, nn.Linear):
+                x = skelkern.linear(x, layer.weight, layer.bias)
+            elif isinstance(layer, nn.BatchNorm1d):
+                x = torch.cat([layer(view) for view in x.split(rows)])
+            else:
+                x = layer(x)
+        return x.split(rows)
 
     def _plan(self, lengths: Tensor, draws: Draws, own: Tensor, view: str) -> ViewPlan:
         """Crop, shear, rotation about one main axis, left-right flip."""
