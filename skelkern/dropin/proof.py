@@ -170,9 +170,10 @@ def _judge(found: list[Errors]) -> dict[str, tuple[float, float]]:
 
 
 def _excess(found: list[Errors]) -> tuple[float, float, str] | None:
-    """The largest error beyond its allowance, that allowance and its name; NaN is beyond any."""
+    """The largest error beyond its allowance, that allowance and its name, outputs first; NaN counts as infinite."""
     beyond = [(error, allowed, name) for name, (error, allowed) in _judge(found).items() if not error <= allowed]
-    return max(beyond, key=lambda one: math.inf if math.isnan(one[0]) else one[0], default=None)
+    outputs = [one for one in beyond if one[2].startswith("output")]
+    return max(outputs or beyond, key=lambda one: math.inf if math.isnan(one[0]) else one[0], default=None)
 
 
 def _size(value: Tensor) -> float:
