@@ -155,10 +155,10 @@ class ChannelUnit(nn.Module):
 
 
 class ScaledChannelGraph(ChannelGraph):
-    """The share outside of the graph that is added."""
+    """The share also of the graph that is added."""
 
     def forward(self, x, A, alpha):
-        return (1 + alpha) * super().forward(x, A, alpha)
+        return super().forward(x, A * (1 + alpha), alpha)
 
 
 class PointClassifier(nn.Module):
