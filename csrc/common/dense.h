@@ -9,8 +9,8 @@
 
 namespace {
 
-// C (rows, columns) = A (rows, depth) B (depth, columns) [+ bias], then [ReLU]. Strides are in floats; of A's two and
-// of B's two at least one is 1.
+// C (rows, columns) = [C +] A (rows, depth) B (depth, columns) [+ bias], then [ReLU]. Strides are in floats; of A's two
+// and of B's two at least one is 1.
 struct DenseProduct {
   const float* a;
   std::int64_t a_row, a_depth;
@@ -21,6 +21,7 @@ struct DenseProduct {
   std::int64_t rows, columns, depth;
   const float* bias;  // optional (columns)
   bool relu;
+  bool accumulate = false;  // add to C instead of overwriting it
 };
 
 constexpr std::int64_t kDenseRows = 256;     // of a chunk; its packed A (kDenseRows, kDenseDepth) and
@@ -71,12 +72,13 @@ inline void multiply_packed(const float* rows_packed, const float* columns_packe
       const float* a = rows_packed + row * depth;
       float* c = target + row * target_row + column;
       if (width % kLanes == 0) {
-        product({a, 1, kLanes, b, kDensePanel, c, target_row, depth, accumulate}, height, width);
+        product({a, 1, kLanes, b, kDensePanel, c, target_row, depth, accumulate, nullptr, true}, height, width);
         continue;
       }
       for (std::int64_t i = 0; accumulate && i < height; ++i)
         std::copy_n(c + i * target_row, width, edge + i * kDensePanel);
-      product({a, 1, kLanes, b, kDensePanel, edge, kDensePanel, depth, accumulate}, height, round_up(width, kLanes));
+      product({a, 1, kLanes, b, kDensePanel, edge, kDensePanel, depth, accumulate, nullptr, true}, height,
+              round_up(width, kLanes));
       for (std::int64_t i = 0; i < height; ++i) std::copy_n(edge + i * kDensePanel, width, c + i * target_row);
     }
   }
@@ -131,18 +133,18 @@ inline void multiply_chunk(const DenseProduct& p, const DensePlan& plan, std::in
     const std::int64_t depth = std::min(kDenseDepth, end - first);
     pack_rows(p.a + row * p.a_row + first * p.a_depth, p.a_row, p.a_depth, depth, rows, scratch);
     pack_columns(p.b + first * p.b_depth + column * p.b_column, p.b_depth, p.b_column, depth, columns, columns_packed);
-    multiply_packed(scratch, columns_packed, rows, columns, depth, first > split * plan.depth, target, target_row,
-                    edge);
+    const bool accumulate = first > split * plan.depth || (p.accumulate && partials == nullptr);
+    multiply_packed(scratch, columns_packed, rows, columns, depth, accumulate, target, target_row, edge);
   }
   if (partials == nullptr && (p.bias != nullptr || p.relu)) finish_block(p, row, rows, column, columns);
 }
 
-// C = the sum of the partial products (splits, rows, columns).
+// C = [C +] the sum of the partial products (splits, rows, columns).
 inline bool merge_splits(const DenseProduct& p, const DensePlan& plan, const float* partials, int threads) {
   return parallel_chunks(p.rows, threads, 0, [&](std::int64_t row, float*) {
     float* const target = p.c + row * p.c_row;
-    std::copy_n(partials + row * p.columns, p.columns, target);
-    for (std::int64_t split = 1; split < plan.splits; ++split)
+    if (!p.accumulate) std::copy_n(partials + row * p.columns, p.columns, target);
+    for (std::int64_t split = p.accumulate ? 0 : 1; split < plan.splits; ++split)
       for (std::int64_t j = 0; j < p.columns; ++j) target[j] += partials[(split * p.rows + row) * p.columns + j];
     finish_block(p, row, 1, 0, p.columns);
   });

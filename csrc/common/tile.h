@@ -21,6 +21,9 @@ struct Product {
   std::int64_t depth;
   bool accumulate;                          // add to C instead of overwriting it
   const std::int32_t* b_offsets = nullptr;  // `gathered_product`: row k of B begins at b + b_offsets[k]
+  // When adding: sums begin at zero and are added to C at the end, so that those of long depths, taken a part at a
+  // time, keep more digits; else they go on from C, as if all had been one product.
+  bool apart = false;
 };
 
 // Indices are all compile-time constants: a dynamic one would keep the accumulators in memory.
@@ -33,7 +36,7 @@ SKELKERN_INLINE void product_tile(const Product& p, std::int64_t row, std::int64
   for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 4
     for (int j = 0; j < VECS; ++j)
-      sum[i][j] = p.accumulate ? load(p.c + (row + i) * p.c_row + column + j * kLanes) : Vec{};
+      sum[i][j] = p.accumulate && !p.apart ? load(p.c + (row + i) * p.c_row + column + j * kLanes) : Vec{};
   for (std::int64_t k = 0; k < p.depth; ++k, a += p.a_depth) {
     const float* const row_of_b = GATHERED ? b + p.b_offsets[k] : b + k * p.b_row;
     Vec line[VECS];
@@ -49,7 +52,10 @@ SKELKERN_INLINE void product_tile(const Product& p, std::int64_t row, std::int64
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 4
-    for (int j = 0; j < VECS; ++j) store(p.c + (row + i) * p.c_row + column + j * kLanes, sum[i][j]);
+    for (int j = 0; j < VECS; ++j) {
+      float* const c = p.c + (row + i) * p.c_row + column + j * kLanes;
+      store(c, p.accumulate && p.apart ? load(c) + sum[i][j] : sum[i][j]);
+    }
 }
 
 template <int ROWS, bool GATHERED>
