@@ -21,6 +21,7 @@
 #include "edge_conv/edge_conv.h"
 #include "farthest_points/farthest_points.h"
 #include "graph_conv/graph_conv.h"
+#include "gru/gru.h"
 #include "info_nce/info_nce.h"
 #include "knn/knn.h"
 #include "linear/linear.h"
@@ -107,6 +108,56 @@ void graph_conv_backward(std::uintptr_t x, std::uintptr_t weight, std::uintptr_t
               .backward(problem, pointer<const float>(y_gradient),
                         {pointer<float>(gradients[0]), pointer<float>(gradients[1]), pointer<float>(gradients[2]),
                          pointer<float>(gradients[3])}));
+}
+
+// arrays: (x, starts, h0, c0); weights: (input, recurrent, input_bias, recurrent_bias) of either direction; sizes:
+// (n, steps, in, hidden, directions); order: (batch_first, reverse)
+skelkern::GruProblem gru_problem(const std::array<std::uintptr_t, 4>& arrays,
+                                 const std::array<std::uintptr_t, 8>& weights, const std::array<std::int64_t, 5>& sizes,
+                                 const std::array<bool, 2>& order, int threads) {
+  const auto [n, steps, in, hidden, directions] = sizes;
+  skelkern::GruProblem problem{pointer<const float>(arrays[0]),
+                               pointer<const std::int64_t>(arrays[1]),
+                               pointer<const float>(arrays[2]),
+                               pointer<const float>(arrays[3]),
+                               {},
+                               n,
+                               steps,
+                               in,
+                               hidden,
+                               directions,
+                               order[0],
+                               order[1],
+                               threads};
+  for (std::size_t i = 0; i < 2; ++i)
+    problem.weights[i] = {pointer<const float>(weights[4 * i]), pointer<const float>(weights[4 * i + 1]),
+                          pointer<const float>(weights[4 * i + 2]), pointer<const float>(weights[4 * i + 3])};
+  return problem;
+}
+
+// results: (y, h, c, trace)
+void gru_forward(const std::array<std::uintptr_t, 4>& arrays, const std::array<std::uintptr_t, 8>& weights,
+                 const std::array<std::int64_t, 5>& sizes, const std::array<bool, 2>& order, int threads,
+                 const std::array<std::uintptr_t, 4>& results) {
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(gru).forward(gru_problem(arrays, weights, sizes, order, threads),
+                                     {pointer<float>(results[0]), pointer<float>(results[1]),
+                                      pointer<float>(results[2]), pointer<float>(results[3])}));
+}
+
+// results: (y, trace) of forward; incoming: gradients of (y, h, c); gradients: of (x, h0, c0) and the weights
+void gru_backward(const std::array<std::uintptr_t, 4>& arrays, const std::array<std::uintptr_t, 8>& weights,
+                  const std::array<std::int64_t, 5>& sizes, const std::array<bool, 2>& order, int threads,
+                  const std::array<std::uintptr_t, 2>& results, const std::array<std::uintptr_t, 3>& incoming,
+                  std::uintptr_t slopes, const std::array<std::uintptr_t, 11>& gradients) {
+  std::array<float*, 11> g;
+  for (std::size_t i = 0; i < g.size(); ++i) g[i] = pointer<float>(gradients[i]);
+  pybind11::gil_scoped_release release;
+  require(SKELKERN_PICK(gru).backward(
+      gru_problem(arrays, weights, sizes, order, threads),
+      {pointer<float>(results[0]), nullptr, nullptr, pointer<float>(results[1])},
+      {pointer<const float>(incoming[0]), pointer<const float>(incoming[1]), pointer<const float>(incoming[2])},
+      pointer<float>(slopes), {g[0], g[1], g[2], {{g[3], g[4], g[5], g[6]}, {g[7], g[8], g[9], g[10]}}}));
 }
 
 // arrays: (points of either side, masks of either side, weights); sizes: (b, n of either side, d)
@@ -495,6 +546,8 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("farthest_points", farthest_points);
   module.def("graph_conv_forward", graph_conv_forward);
   module.def("graph_conv_backward", graph_conv_backward);
+  module.def("gru_forward", gru_forward);
+  module.def("gru_backward", gru_backward);
   module.def("info_nce", info_nce);
   module.def("knn", knn);
   module.def("linear_forward", linear_forward);

@@ -11,6 +11,7 @@ from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.edge_conv import edge_conv
 from skelkern.ops.farthest_points import farthest_point_sample
 from skelkern.ops.graph_conv import graph_conv
+from skelkern.ops.gru import gru, lstm
 from skelkern.ops.info_nce import info_nce
 from skelkern.ops.knn import knn
 from skelkern.ops.linear import linear
@@ -33,9 +34,11 @@ __all__ = [
     "explain",
     "farthest_point_sample",
     "graph_conv",
+    "gru",
     "info_nce",
     "knn",
     "linear",
+    "lstm",
     "mirror_times",
     "nearest_times",
     "parse_ntu_skeleton",

@@ -110,6 +110,25 @@ def graph_conv_backward(
     y_gradient: int,
     gradients: tuple[int, ...],
 ) -> None: ...
+def gru_forward(
+    arrays: tuple[int, ...],
+    weights: tuple[int, ...],
+    sizes: tuple[int, ...],
+    order: tuple[bool, bool],
+    threads: int,
+    results: tuple[int, ...],
+) -> None: ...
+def gru_backward(
+    arrays: tuple[int, ...],
+    weights: tuple[int, ...],
+    sizes: tuple[int, ...],
+    order: tuple[bool, bool],
+    threads: int,
+    results: tuple[int, ...],
+    incoming: tuple[int, ...],
+    slopes: int,
+    gradients: tuple[int, ...],
+) -> None: ...
 def info_nce(
     query: int,
     positives: int,

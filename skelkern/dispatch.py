@@ -3,7 +3,7 @@
 import inspect
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -96,9 +96,17 @@ def explain(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Explanat
     if op is None:
         raise ValueError(f"explain: expected a skelkern function ({', '.join(OPS)}), found {function!r}")
     bound = inspect.signature(function).bind(*args, **kwargs)
-    tensors = [value for value in bound.arguments.values() if isinstance(value, torch.Tensor)]
     impl = bound.arguments.get("impl", "auto")
-    return explain_tensors(op, impl, *tensors)
+    return explain_tensors(op, impl, *_tensors(bound.arguments.values()))
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    """The tensors among the values, and those in sequences of them."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
 
 
 def explain_tensors(op: Op, impl: str, *tensors: torch.Tensor) -> Explanation:

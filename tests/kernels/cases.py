@@ -51,6 +51,42 @@ def graph_conv_inputs(seed: int) -> dict[str, Any]:
     }
 
 
+def gru_inputs(seed: int, gates: int = 3, states: tuple[str, ...] = ("h0",)) -> dict[str, Any]:
+    """One bidirectional layer of 21 hidden units on sequences of different lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = 21 * gates
+    shapes = {"x": (35, 6, 10), **dict.fromkeys(states, (2, 35, 21))}
+    for i in (1, 2):
+        shapes |= {f"input_weight{i}": (rows, 10), f"recurrent_weight{i}": (rows, 21)}
+        shapes |= {f"input_bias{i}": (rows,), f"recurrent_bias{i}": (rows,)}
+    inputs = {name: torch.randn(*shape, generator=generator) / 3 for name, shape in shapes.items()}
+    return {**inputs, "lengths": torch.randint(1, 7, (35,), generator=generator)}
+
+
+def lstm_inputs(seed: int) -> dict[str, Any]:
+    return gru_inputs(seed, 4, ("h0", "c0"))
+
+
+def gru(x: torch.Tensor, h0: torch.Tensor, lengths: torch.Tensor, impl: str = "auto", **weights: torch.Tensor) -> Any:
+    """`skelkern.gru` with its weights by name."""
+    options: dict[str, Any] = {"lengths": lengths, "bidirectional": True, "batch_first": True, "impl": impl}
+    return skelkern.gru(x, h0, list(weights.values()), **options)
+
+
+def lstm(
+    x: torch.Tensor,
+    h0: torch.Tensor,
+    c0: torch.Tensor,
+    lengths: torch.Tensor,
+    impl: str = "auto",
+    **weights: torch.Tensor,
+) -> Any:
+    """`skelkern.lstm` with its weights by name."""
+    options: dict[str, Any] = {"lengths": lengths, "bidirectional": True, "batch_first": True, "impl": impl}
+    y, (h, c) = skelkern.lstm(x, (h0, c0), list(weights.values()), **options)
+    return y, h, c
+
+
 def sample_clips_inputs(seed: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -145,6 +181,10 @@ def temporal_conv_inputs(seed: int) -> dict[str, Any]:
     return {**inputs, "stride": 2, "padding": 4}
 
 
+GRU_WEIGHTS = tuple(
+    f"{name}{i}" for i in (1, 2) for name in ("input_weight", "recurrent_weight", "input_bias", "recurrent_bias")
+)
+
 CASES = [
     OpCase(skelkern.block_tail, block_tail_inputs, ("x", "weight", "bias", "residual")),
     OpCase(skelkern.chamfer_distance, chamfer_inputs, ("x", "y")),
@@ -153,9 +193,11 @@ CASES = [
     OpCase(skelkern.edge_conv, edge_conv_inputs, ("x", "weight", "gamma", "beta")),
     OpCase(skelkern.farthest_point_sample, farthest_points_inputs),
     OpCase(skelkern.graph_conv, graph_conv_inputs, ("x", "weight", "bias", "adjacency")),
+    OpCase(gru, gru_inputs, ("x", "h0", *GRU_WEIGHTS)),
     OpCase(skelkern.info_nce, info_nce_inputs, ("query", "positives")),
     OpCase(skelkern.knn, knn_inputs),
     OpCase(skelkern.linear, linear_inputs, ("x", "weight", "bias"), where_faster=True),
+    OpCase(lstm, lstm_inputs, ("x", "h0", "c0", *GRU_WEIGHTS)),
     OpCase(skelkern.sample_clips, sample_clips_inputs),
     OpCase(skelkern.temporal_conv, temporal_conv_inputs, ("x", "weight", "bias"), where_faster=True),
 ]

@@ -12,6 +12,7 @@ int main(int count, char** arguments) {
   }
   check_losses();
   check_convolutions();
+  check_sequences();
   check_clouds();
   check_clips();
   check_retrieval();

@@ -114,6 +114,7 @@ void at_every_level(const std::string& what, const std::vector<const Table*>& ta
 
 void check_losses();
 void check_convolutions();
+void check_sequences();
 void check_clouds();
 void check_clips();
 void check_retrieval();
