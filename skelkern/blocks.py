@@ -1,14 +1,17 @@
 """Torch's modules of a convolution block, run as fused ops: what `skelkern.nn` and `skelkern.dropin` have in common."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.rnn import PackedSequence
 
 from skelkern.dispatch import cpu_kernel_why_not
 from skelkern.ops.block_tail import block_tail
 from skelkern.ops.edge_conv import edge_conv
+from skelkern.ops.gru import gru, lstm, runs_kernel
+from skelkern.ops.gru.packing import Sequences
 from skelkern.ops.linear import linear
 from skelkern.ops.temporal_conv import NormRelu, temporal_conv
 
@@ -104,6 +107,21 @@ def fold(layers: Any, code: Tensor, points: Tensor) -> Tensor:
     x = torch.relu(linear(code, of_code, first.bias)[:, None] + linear(points, of_point))
     hidden = linear(x.flatten(0, 1), second.weight[:, :, 0], second.bias, "relu")
     return linear(hidden, last.weight[:, :, 0], last.bias).unflatten(0, x.shape[:2])
+
+
+def run_layers(module: nn.RNNBase, input: Sequences, state: Any) -> tuple[Any, Any] | None:
+    """A call of a `torch.nn.GRU` or `torch.nn.LSTM`; None where torch shall do it."""
+    batched = isinstance(input, PackedSequence) or input.dim() == 3
+    if not batched or module.proj_size > 0:
+        return None
+    weights = cast(list[Tensor], module._flat_weights)
+    data = input.data if isinstance(input, PackedSequence) else input
+    states = state if isinstance(state, tuple) else (state,)
+    name, function = ("lstm", lstm) if isinstance(module, nn.LSTM) else ("gru", gru)
+    if not runs_kernel(name, data, *states, *weights):
+        return None
+    options: dict[str, Any] = {"bidirectional": module.bidirectional, "batch_first": module.batch_first}
+    return function(input, state, weights, dropout=module.dropout if module.training else 0.0, **options)
 
 
 SMALL = 2**15  # elements below which torch's dropout is as fast

@@ -5,15 +5,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
-from skelkern.blocks import convolve, drop, edge_layer, tail
+from skelkern.blocks import convolve, drop, edge_layer, run_layers, tail
 from skelkern.checks import check_choice
 from skelkern.momentum import MemoryQueue, momentum_update
 from skelkern.ops.chamfer import chamfer_distance
 from skelkern.ops.cross_correlation import cross_correlation_loss
 from skelkern.ops.graph_conv import graph_conv
-from skelkern.ops.gru import Sequences, gru, lstm, runs_kernel
+from skelkern.ops.gru.packing import Sequences
 from skelkern.ops.info_nce import info_nce
 from skelkern.ops.knn import knn
 from skelkern.ops.linear import linear
@@ -193,9 +192,8 @@ class GRU(nn.GRU):
 
     def forward(self, input: Sequences, hx: Tensor | None = None) -> tuple[Any, Tensor]:
         """As `torch.nn.GRU`."""
-        if not _on_kernel("gru", self, input, hx):
-            return cast(tuple[Any, Tensor], super().forward(input, hx))
-        return gru(input, hx, _weights(self), **_options(self))
+        found = run_layers(self, input, hx)
+        return cast(tuple[Any, Tensor], super().forward(input, hx) if found is None else found)
 
 
 class LSTM(nn.LSTM):
@@ -206,27 +204,8 @@ class LSTM(nn.LSTM):
 
     def forward(self, input: Sequences, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Any, tuple[Tensor, Tensor]]:
         """As `torch.nn.LSTM`."""
-        if not _on_kernel("lstm", self, input, *(hx or ())):
-            return cast(tuple[Any, tuple[Tensor, Tensor]], super().forward(input, hx))
-        return lstm(input, hx, _weights(self), **_options(self))
-
-
-def _on_kernel(name: str, module: nn.RNNBase, input: Sequences, *states: Tensor | None) -> bool:
-    """Whether the kernel takes these arguments; torch's own forward has all others."""
-    batched = isinstance(input, PackedSequence) or input.dim() == 3
-    if not batched or module.proj_size > 0:
-        return False
-    data = input.data if isinstance(input, PackedSequence) else input
-    return runs_kernel(name, data, *states, *_weights(module))
-
-
-def _weights(module: nn.RNNBase) -> list[Tensor]:
-    return cast(list[Tensor], module._flat_weights)
-
-
-def _options(module: nn.RNNBase) -> dict[str, Any]:
-    dropout = module.dropout if module.training else 0.0
-    return {"bidirectional": module.bidirectional, "batch_first": module.batch_first, "dropout": dropout}
+        found = run_layers(self, input, hx)
+        return cast(tuple[Any, tuple[Tensor, Tensor]], super().forward(input, hx) if found is None else found)
 
 
 class CrossCorrelationLoss(nn.Module):

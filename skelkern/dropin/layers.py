@@ -1,11 +1,11 @@
 """Torch's own layers."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from skelkern.blocks import convolve, drop, is_temporal, tail
+from skelkern.blocks import convolve, drop, is_temporal, run_layers, tail
 from skelkern.dropin.replacement import RefusedError, Replacement
 from skelkern.ops.linear import linear, torch_is_as_fast
 
@@ -103,4 +103,42 @@ class Dropout(Replacement):
         return nn.Dropout.forward(self, input) if found is None else found
 
 
-REPLACEMENTS: tuple[type[Replacement], ...] = (Linear, Convolution, BatchNorm, Dropout)
+class Recurrent(Replacement):
+    """What GRU and LSTM have in common."""
+
+    kind: ClassVar[type[nn.RNNBase]]
+
+    @classmethod
+    def recognises(cls, module: nn.Module) -> bool:
+        """torch's own class without projections."""
+        if type(module) is not cls.kind:
+            return False
+        if module.proj_size > 0:
+            raise RefusedError("it projects its states")
+        return True
+
+    @classmethod
+    def example(cls, module: Any) -> tuple[Tensor, ...]:
+        return (torch.randn(4, 5, module.input_size),)
+
+    def forward(self: Any, input: Any, hx: Any = None) -> Any:
+        """As torch's."""
+        found = run_layers(self, input, hx)
+        return type(self)._original.forward(self, input, hx) if found is None else found
+
+
+class GRU(Recurrent):
+    """On `skelkern.gru`, which leaves small sizes to torch."""
+
+    source = "GRU"
+    kind = nn.GRU
+
+
+class LSTM(Recurrent):
+    """On `skelkern.lstm`, which leaves small sizes to torch."""
+
+    source = "LSTM"
+    kind = nn.LSTM
+
+
+REPLACEMENTS: tuple[type[Replacement], ...] = (Linear, Convolution, BatchNorm, Dropout, GRU, LSTM)
