@@ -35,7 +35,7 @@ def sum_over_subsets(x: Tensor, convolutions: nn.ModuleList, adjacency: Tensor) 
 
 def sum_behind_graph(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor) -> Tensor:
     """Each subset's weight (K·C', C) behind its product with the graph, and one bias (C') of the sum."""
-    return graph_conv(x, weight, None, adjacency) + bias.view(1, -1, 1, 1)
+    return graph_conv(x, weight, None, adjacency).add_(bias.view(1, -1, 1, 1))  # in place: it is kept by nobody
 
 
 def are_pointwise(convolutions: Any) -> bool:
