@@ -1,5 +1,6 @@
 // Dense products of any size. Blocks of both operands are packed into the order in which the register tiles read them,
-// so that a transposed operand costs nothing; every chunk packs its own, which is a few percent of its multiplications.
+// so that a transposed operand costs nothing. Chunks are rows or columns of the result, whichever are more: each packs
+// its part of one operand, and the other is packed once for all of them, so that nothing is packed twice.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +25,7 @@ struct DenseProduct {
   bool accumulate = false;  // add to C instead of overwriting it
 };
 
-constexpr std::int64_t kDenseRows = 256;     // of a chunk; its packed A (kDenseRows, kDenseDepth) and
+constexpr std::int64_t kDenseRows = 256;     // at most, of a chunk; a packed A (kDenseRows, kDenseDepth) and
 constexpr std::int64_t kDenseColumns = 384;  // B (kDenseDepth, kDenseColumns) stay in L2 together
 constexpr std::int64_t kDenseDepth = 256;
 constexpr std::int64_t kDensePanel = 48;  // columns of a panel of B: whole register tiles at every level
@@ -99,44 +100,91 @@ inline void finish_block(const DenseProduct& p, std::int64_t row, std::int64_t r
 
 // How a product is cut: by its shape alone.
 struct DensePlan {
-  std::int64_t rows, columns;              // of a chunk
-  std::int64_t row_blocks, column_blocks;  // chunks of C
-  std::int64_t splits, depth;              // parts of the depth, summed in order; depth of one
+  static constexpr std::int64_t kEnough = 8;        // chunks, for the threads to share
+  static constexpr std::int64_t kShared = 4 << 20;  // floats of the shared operand that are packed at once
+  static constexpr std::int64_t kGroup = 96;        // rows or columns of it that a chunk packs: whole panels
 
-  explicit DensePlan(const DenseProduct& p) {
-    constexpr std::int64_t kEnough = 8;  // chunks, for the threads to share
-    rows = std::min(kDenseRows, round_up(p.rows, kLanes));
-    row_blocks = ceil_div(p.rows, rows);
-    const std::int64_t shared = ceil_div(p.columns * row_blocks, kEnough);
-    columns = std::clamp(round_up(shared, kDensePanel), 2 * kDensePanel, kDenseColumns);
-    column_blocks = ceil_div(p.columns, columns);
-    const std::int64_t chunks = row_blocks * column_blocks;
-    splits = std::clamp<std::int64_t>(p.depth / (2 * kDenseDepth), 1, ceil_div(kEnough, chunks));
+  bool by_rows;                // chunks are rows of C, else columns
+  std::int64_t size, chunks;   // rows or columns of a chunk
+  std::int64_t shared;         // columns or rows, the padding of panels included, of the operand that all chunks read
+  std::int64_t shared_depth;   // of it, packed at once
+  std::int64_t splits, depth;  // of a small C: parts of the depth, summed in order; depth of one
+
+  explicit DensePlan(const DenseProduct& p) : by_rows(p.rows >= p.columns) {
+    const std::int64_t part = ceil_div(by_rows ? p.rows : p.columns, kEnough);
+    size = by_rows ? std::clamp<std::int64_t>(round_up(part, kLanes), 32, kDenseRows)
+                   : std::clamp(round_up(part, kDensePanel), kGroup, kDenseColumns);
+    chunks = ceil_div(by_rows ? p.rows : p.columns, size);
+    shared = by_rows ? round_up(p.columns, kDensePanel) : round_up(p.rows, kLanes);
+    shared_depth = std::max<std::int64_t>(1, kShared / (shared * kDenseDepth)) * kDenseDepth;
+    const bool small = p.rows <= kDenseRows && p.columns <= kDenseColumns;
+    splits = small ? std::clamp<std::int64_t>(p.depth / (2 * kDenseDepth), 1, kEnough) : 1;
     depth = round_up(ceil_div(p.depth, splits), kLanes);
     splits = ceil_div(p.depth, depth);
   }
-  std::int64_t partial_floats(const DenseProduct& p) const { return splits > 1 ? splits * p.rows * p.columns : 0; }
 };
 
-// One chunk of C, or of its partial sums where the depth is split.
-inline void multiply_chunk(const DenseProduct& p, const DensePlan& plan, std::int64_t chunk, float* partials,
+// A block of C, [+]= packed rows times packed columns, of any number of either.
+inline void multiply_block(const float* rows_packed, const float* columns_packed, std::int64_t rows,
+                           std::int64_t columns, std::int64_t depth, bool accumulate, float* target,
+                           std::int64_t target_row, float* edge) {
+  for (std::int64_t row = 0; row < rows; row += kDenseRows)
+    multiply_packed(rows_packed + row * depth, columns_packed, std::min(kDenseRows, rows - row), columns, depth,
+                    accumulate, target + row * target_row, target_row, edge);
+}
+
+constexpr std::int64_t kDenseScratch = (kDenseRows + kDenseColumns) * kDenseDepth + kLanes * kDensePanel;
+
+// One part of the depth of a small C, into its partial sums (rows, columns).
+inline void multiply_split(const DenseProduct& p, const DensePlan& plan, std::int64_t split, float* partial,
                            float* scratch) {
-  const std::int64_t split = chunk % plan.splits, block = chunk / plan.splits;
-  const std::int64_t row = block / plan.column_blocks * plan.rows, column = block % plan.column_blocks * plan.columns;
-  const std::int64_t rows = std::min(plan.rows, p.rows - row), columns = std::min(plan.columns, p.columns - column);
-  const std::int64_t end = std::min(p.depth, (split + 1) * plan.depth);
+  const std::int64_t begin = split * plan.depth, end = std::min(p.depth, begin + plan.depth);
   float* const columns_packed = scratch + kDenseRows * kDenseDepth;
   float* const edge = columns_packed + kDenseColumns * kDenseDepth;
-  const std::int64_t target_row = partials == nullptr ? p.c_row : p.columns;
-  float* const target = (partials == nullptr ? p.c : partials + split * p.rows * p.columns) + row * target_row + column;
-  for (std::int64_t first = split * plan.depth; first < end; first += kDenseDepth) {
+  for (std::int64_t first = begin; first < end; first += kDenseDepth) {
     const std::int64_t depth = std::min(kDenseDepth, end - first);
-    pack_rows(p.a + row * p.a_row + first * p.a_depth, p.a_row, p.a_depth, depth, rows, scratch);
-    pack_columns(p.b + first * p.b_depth + column * p.b_column, p.b_depth, p.b_column, depth, columns, columns_packed);
-    const bool accumulate = first > split * plan.depth || (p.accumulate && partials == nullptr);
-    multiply_packed(scratch, columns_packed, rows, columns, depth, accumulate, target, target_row, edge);
+    pack_rows(p.a + first * p.a_depth, p.a_row, p.a_depth, depth, p.rows, scratch);
+    pack_columns(p.b + first * p.b_depth, p.b_depth, p.b_column, depth, p.columns, columns_packed);
+    multiply_packed(scratch, columns_packed, p.rows, p.columns, depth, first > begin, partial, p.columns, edge);
   }
-  if (partials == nullptr && (p.bias != nullptr || p.relu)) finish_block(p, row, rows, column, columns);
+}
+
+// The depth [first, end) of the operand that all chunks read: block by block of kDenseDepth, (block, shared).
+inline bool pack_shared(const DenseProduct& p, const DensePlan& plan, std::int64_t first, std::int64_t end, int threads,
+                        float* packed) {
+  const std::int64_t groups = ceil_div(plan.shared, DensePlan::kGroup), blocks = ceil_div(end - first, kDenseDepth);
+  return parallel_chunks(groups * blocks, threads, 0, [&](std::int64_t chunk, float*) {
+    const std::int64_t begin = chunk % groups * DensePlan::kGroup, at = first + chunk / groups * kDenseDepth;
+    const std::int64_t depth = std::min(kDenseDepth, end - at);
+    float* const target = packed + (at - first) * plan.shared + begin * depth;
+    if (plan.by_rows)
+      pack_columns(p.b + at * p.b_depth + begin * p.b_column, p.b_depth, p.b_column, depth,
+                   std::min(DensePlan::kGroup, p.columns - begin), target);
+    else
+      pack_rows(p.a + at * p.a_depth + begin * p.a_row, p.a_row, p.a_depth, depth,
+                std::min(DensePlan::kGroup, p.rows - begin), target);
+  });
+}
+
+// What the depth [first, end) adds to one chunk of C.
+inline void multiply_chunk(const DenseProduct& p, const DensePlan& plan, std::int64_t chunk, std::int64_t first,
+                           std::int64_t end, const float* packed, float* scratch) {
+  const std::int64_t row = plan.by_rows ? chunk * plan.size : 0, column = plan.by_rows ? 0 : chunk * plan.size;
+  const std::int64_t rows = plan.by_rows ? std::min(plan.size, p.rows - row) : p.rows;
+  const std::int64_t columns = plan.by_rows ? p.columns : std::min(plan.size, p.columns - column);
+  float* const target = p.c + row * p.c_row + column;
+  float* const edge = scratch + kDenseColumns * kDenseDepth;
+  for (std::int64_t at = first; at < end; at += kDenseDepth) {
+    const std::int64_t depth = std::min(kDenseDepth, end - at);
+    const float* const shared = packed + (at - first) * plan.shared;
+    if (plan.by_rows)
+      pack_rows(p.a + row * p.a_row + at * p.a_depth, p.a_row, p.a_depth, depth, rows, scratch);
+    else
+      pack_columns(p.b + at * p.b_depth + column * p.b_column, p.b_depth, p.b_column, depth, columns, scratch);
+    multiply_block(plan.by_rows ? scratch : shared, plan.by_rows ? shared : scratch, rows, columns, depth,
+                   p.accumulate || at > 0, target, p.c_row, edge);
+  }
+  if (end == p.depth && (p.bias != nullptr || p.relu)) finish_block(p, row, rows, column, columns);
 }
 
 // C = [C +] the sum of the partial products (splits, rows, columns).
@@ -150,20 +198,30 @@ inline bool merge_splits(const DenseProduct& p, const DensePlan& plan, const flo
   });
 }
 
-// Uses the thread's workspace where the depth is split. Returns false when out of memory, having written nothing of
-// use.
+// Uses the thread's workspace. Returns false when out of memory, having written nothing of use.
 inline bool multiply(const DenseProduct& p, int threads) {
   const DensePlan plan(p);
-  float* partials = nullptr;
-  if (plan.splits > 1) {
-    partials = skelkern::thread_scratch(skelkern::Slot::workspace, static_cast<std::size_t>(plan.partial_floats(p)));
-    if (partials == nullptr) return false;
+  const std::int64_t partials = plan.splits > 1 ? plan.splits * p.rows * p.columns : 0;
+  const std::int64_t packed = plan.shared * std::min(plan.shared_depth, p.depth);
+  float* const workspace =
+      skelkern::thread_scratch(skelkern::Slot::workspace, static_cast<std::size_t>(partials > 0 ? partials : packed));
+  if (workspace == nullptr) return false;
+  const auto scratch = static_cast<std::size_t>(kDenseScratch);
+  if (partials > 0)
+    return parallel_chunks(plan.splits, threads, scratch,
+                           [&](std::int64_t split, float* memory) {
+                             multiply_split(p, plan, split, workspace + split * p.rows * p.columns, memory);
+                           }) &&
+           merge_splits(p, plan, workspace, threads);
+  for (std::int64_t first = 0; first < p.depth; first += plan.shared_depth) {
+    const std::int64_t end = std::min(p.depth, first + plan.shared_depth);
+    if (!pack_shared(p, plan, first, end, threads, workspace) ||
+        !parallel_chunks(plan.chunks, threads, scratch, [&](std::int64_t chunk, float* memory) {
+          multiply_chunk(p, plan, chunk, first, end, workspace, memory);
+        }))
+      return false;
   }
-  const std::int64_t scratch = (kDenseRows + kDenseColumns) * kDenseDepth + kLanes * kDensePanel;
-  const bool done =
-      parallel_chunks(plan.row_blocks * plan.column_blocks * plan.splits, threads, static_cast<std::size_t>(scratch),
-                      [&](std::int64_t chunk, float* memory) { multiply_chunk(p, plan, chunk, partials, memory); });
-  return done && (partials == nullptr || merge_splits(p, plan, partials, threads));
+  return true;
 }
 
 }  // namespace

@@ -39,6 +39,10 @@ def test_error_budget(rows, channels, out_channels, activation):
     check_budget(skelkern.linear, make_inputs(rows, channels, out_channels, activation=activation), ALL)
 
 
+def test_error_budget_of_a_depth_that_is_packed_in_parts():
+    check_budget(skelkern.linear, make_inputs((300,), 15000, 310), ALL, seeds=range(2))
+
+
 def test_error_budget_without_bias():
     check_budget(skelkern.linear, make_inputs((40,), 30, 20, bias=False), ("x", "weight"))
 
