@@ -111,14 +111,13 @@ def fold(layers: Any, code: Tensor, points: Tensor) -> Tensor:
 
 def run_layers(module: nn.RNNBase, input: Sequences, state: Any) -> tuple[Any, Any] | None:
     """A call of a `torch.nn.GRU` or `torch.nn.LSTM`; None where torch shall do it."""
-    batched = isinstance(input, PackedSequence) or input.dim() == 3
-    if not batched or module.proj_size > 0:
+    data, sizes = (input.data, input.batch_sizes) if isinstance(input, PackedSequence) else (input, None)
+    if module.proj_size > 0 or (sizes is None and data.dim() != 3):
         return None
     weights = cast(list[Tensor], module._flat_weights)
-    data = input.data if isinstance(input, PackedSequence) else input
     states = state if isinstance(state, tuple) else (state,)
     name, function = ("lstm", lstm) if isinstance(module, nn.LSTM) else ("gru", gru)
-    if not runs_kernel(name, data, *states, *weights):
+    if not runs_kernel(name, data, *states, *weights, sizes):
         return None
     options: dict[str, Any] = {"bidirectional": module.bidirectional, "batch_first": module.batch_first}
     return function(input, state, weights, dropout=module.dropout if module.training else 0.0, **options)

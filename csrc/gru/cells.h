@@ -38,9 +38,9 @@ SKELKERN_INLINE Vec hyperbolic_tangent(Vec x) {
 }
 
 // Both cells have
-//   forward(trace, hidden, recurrent, stride, h, c, lanes) -> the new h
+//   forward(trace, hidden, recurrent, biases, stride, h, c, lanes) -> the new h
 //     trace: a frame's values of these units, `hidden` apart: the gates' input parts come in, what backward needs goes
-//     out; recurrent: the gates' recurrent parts, `stride` apart; h: the state before; c: an LSTM's cell state,
+//     out; recurrent, biases: the gates' recurrent parts, `stride` apart; h: the state before; c: an LSTM's cell state,
 //     updated.
 //   backward(trace, hidden, h, c, h_gradient, c_gradient, slopes, step, lanes) -> the part of the gradient by the state
 //     before that does not go through the gates
@@ -52,11 +52,11 @@ struct GruCell {
   static constexpr std::int64_t kTrace = skelkern::kGruTrace;
   static constexpr bool kHasCellState = false;
 
-  static SKELKERN_INLINE Vec forward(float* trace, std::int64_t hidden, const float* recurrent, std::int64_t stride,
-                                     Vec h, float*, int lanes) {
-    const Vec reset = logistic(load_lanes(trace, lanes) + load(recurrent));
-    const Vec update = logistic(load_lanes(trace + hidden, lanes) + load(recurrent + stride));
-    const Vec inner = load(recurrent + 2 * stride);
+  static SKELKERN_INLINE Vec forward(float* trace, std::int64_t hidden, const float* recurrent, const float* biases,
+                                     std::int64_t stride, Vec h, float*, int lanes) {
+    const Vec reset = logistic(load_lanes(trace, lanes) + load(recurrent) + load(biases));
+    const Vec update = logistic(load_lanes(trace + hidden, lanes) + load(recurrent + stride) + load(biases + stride));
+    const Vec inner = load(recurrent + 2 * stride) + load(biases + 2 * stride);
     const Vec fresh = hyperbolic_tangent(load_lanes(trace + 2 * hidden, lanes) + reset * inner);
     store_lanes(trace, reset, lanes);
     store_lanes(trace + hidden, update, lanes);
@@ -89,12 +89,14 @@ struct LstmCell {
   static constexpr std::int64_t kTrace = skelkern::kLstmTrace;
   static constexpr bool kHasCellState = true;
 
-  static SKELKERN_INLINE Vec forward(float* trace, std::int64_t hidden, const float* recurrent, std::int64_t stride,
-                                     Vec, float* c, int lanes) {
-    const Vec input = logistic(load_lanes(trace, lanes) + load(recurrent));
-    const Vec forget = logistic(load_lanes(trace + hidden, lanes) + load(recurrent + stride));
-    const Vec fresh = hyperbolic_tangent(load_lanes(trace + 2 * hidden, lanes) + load(recurrent + 2 * stride));
-    const Vec output = logistic(load_lanes(trace + 3 * hidden, lanes) + load(recurrent + 3 * stride));
+  static SKELKERN_INLINE Vec forward(float* trace, std::int64_t hidden, const float* recurrent, const float* biases,
+                                     std::int64_t stride, Vec, float* c, int lanes) {
+    const Vec input = logistic(load_lanes(trace, lanes) + load(recurrent) + load(biases));
+    const Vec forget = logistic(load_lanes(trace + hidden, lanes) + load(recurrent + stride) + load(biases + stride));
+    const Vec fresh = hyperbolic_tangent(load_lanes(trace + 2 * hidden, lanes) + load(recurrent + 2 * stride) +
+                                         load(biases + 2 * stride));
+    const Vec output =
+        logistic(load_lanes(trace + 3 * hidden, lanes) + load(recurrent + 3 * stride) + load(biases + 3 * stride));
     const Vec state = forget * load(c) + input * fresh;
     store(c, state);
     store_lanes(trace, input, lanes);

@@ -20,7 +20,7 @@ template <class Cell>
 bool forward_of(const GruProblem& p, const GruResults& results) {
   for (std::int64_t direction = 0; direction < p.directions; ++direction)
     if (!multiply_inputs<Cell>(p, direction, results)) return false;
-  const std::int64_t blocks = unit_blocks(p), panel = p.hidden * Cell::kGates * kUnits;
+  const std::int64_t blocks = unit_blocks(p), panel = panel_floats<Cell>(p);
   float* const panels = thread_scratch(Slot::workspace, static_cast<std::size_t>(p.directions * blocks * panel));
   if (panels == nullptr) return false;
   if (!parallel_chunks(p.directions * blocks, p.threads, 0, [&](std::int64_t chunk, float*) {

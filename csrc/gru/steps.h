@@ -62,15 +62,25 @@ inline void copy_rows(const float* source, std::int64_t source_ld, std::int64_t 
   for (std::int64_t i = 0; i < rows; ++i) std::copy_n(source + i * source_ld, columns, target + i * target_ld);
 }
 
-// Recurrent weights of one direction for the forward loop, block by block of units: panel (hidden, gates, kUnits).
+// Floats of a panel of the forward loop: the recurrent weights of a block of units (hidden, gates, kUnits), then the
+// biases (gates, kUnits).
+template <class Cell>
+inline std::int64_t panel_floats(const skelkern::GruProblem& p) {
+  return (p.hidden + 1) * Cell::kGates * kUnits;
+}
+
 template <class Cell>
 inline void pack_for_forward(const skelkern::GruProblem& p, std::int64_t direction, std::int64_t block, float* panel) {
   constexpr std::int64_t width = Cell::kGates * kUnits;
   const std::int64_t unit = block * kUnits, units = std::min(kUnits, p.hidden - unit);
-  if (units < kUnits) std::fill_n(panel, p.hidden * width, 0.0f);
+  const skelkern::GruWeights& own = p.weights[direction];
+  float* const biases = panel + p.hidden * width;
+  std::fill_n(units < kUnits ? panel : biases, units < kUnits ? panel_floats<Cell>(p) : width, 0.0f);
   for (std::int64_t gate = 0; gate < Cell::kGates; ++gate)
-    transpose(p.weights[direction].recurrent + (gate * p.hidden + unit) * p.hidden, p.hidden, units, p.hidden,
-              panel + gate * kUnits, width);
+    transpose(own.recurrent + (gate * p.hidden + unit) * p.hidden, p.hidden, units, p.hidden, panel + gate * kUnits,
+              width);
+  if (own.recurrent_bias != nullptr)
+    copy_rows(own.recurrent_bias + unit, p.hidden, Cell::kGates, units, biases, kUnits);
 }
 
 // What a forward chunk works with.
@@ -91,43 +101,37 @@ struct ForwardState {
   }
 };
 
-// The recurrent parts of a block's gates: the bias, where there is one, and the product.
-template <class Cell>
-inline void multiply_states(const Chunk& own, const ForwardState& s, const float* panel, std::int64_t unit,
-                            std::int64_t rows) {
-  constexpr std::int64_t width = Cell::kGates * kUnits;
-  const float* const bias = own.p.weights[own.direction].recurrent_bias;
-  const std::int64_t units = std::min(kUnits, own.p.hidden - unit);
-  std::fill_n(s.recurrent, rows * width, 0.0f);
-  if (bias != nullptr)
-    for (std::int64_t i = 0; i < rows; ++i)
-      copy_rows(bias + unit, own.p.hidden, Cell::kGates, units, s.recurrent + i * width, kUnits);
-  product({s.h, s.ld, 1, panel, width, s.recurrent, width, own.p.hidden, true, nullptr, true}, rows, width);
-}
-
-// The gates of a block of units, [unit, unit + kUnits), of all active sequences at a frame.
+// The gates of a block of units, [unit, unit + kUnits), of the chunk's first sequences at a frame.
 template <class Cell>
 inline void apply_gates(const Chunk& own, const ForwardState& s, const skelkern::GruResults& results,
-                        std::int64_t frame, std::int64_t unit, std::int64_t rows) {
+                        const float* biases, std::int64_t frame, std::int64_t unit, std::int64_t rows) {
+  constexpr std::int64_t kAhead = 6;  // rows of frames lie too far apart for the processor to foresee them
   const skelkern::GruProblem& p = own.p;
   const std::int64_t end = std::min(unit + kUnits, p.hidden), y_ld = p.directions * p.hidden;
   float* const trace = results.trace + own.direction * frame_count(p) * Cell::kTrace * p.hidden;
   for (std::int64_t i = 0; i < rows; ++i) {
     const std::int64_t row = own.row(frame) + i * own.row_step();
+    if (i + kAhead < rows) {
+      const std::int64_t later = row + kAhead * own.row_step();
+      for (std::int64_t part = 0; part < Cell::kTrace; ++part)
+        __builtin_prefetch(trace + (later * Cell::kTrace + part) * p.hidden + unit, 1);
+      __builtin_prefetch(results.y + later * y_ld + own.direction * p.hidden + unit, 1);
+    }
     for (std::int64_t j = unit; j < end; j += kLanes) {
       const int lanes = lanes_left(end, j);
       const float* const recurrent = s.recurrent + i * Cell::kGates * kUnits + (j - unit);
-      const Vec h = Cell::forward(trace + row * Cell::kTrace * p.hidden + j, p.hidden, recurrent, kUnits,
-                                  load(s.h + i * s.ld + j), s.c + i * s.ld + j, lanes);
+      const Vec h = Cell::forward(trace + row * Cell::kTrace * p.hidden + j, p.hidden, recurrent, biases + (j - unit),
+                                  kUnits, load(s.h + i * s.ld + j), s.c + i * s.ld + j, lanes);
       store(s.next + i * s.ld + j, h);
       store_lanes(results.y + row * y_ld + own.direction * p.hidden + j, h, lanes);
     }
   }
 }
 
-// panels: (unit_blocks, hidden, gates, kUnits) of the chunk's direction.
+// panels: (unit_blocks, panel_floats) of the chunk's direction.
 template <class Cell>
 inline void run_forward(const Chunk& own, const skelkern::GruResults& results, const float* panels, float* scratch) {
+  constexpr std::int64_t width = Cell::kGates * kUnits;
   const skelkern::GruProblem& p = own.p;
   ForwardState s(p, scratch);
   std::fill_n(scratch, ForwardState::floats(p), 0.0f);
@@ -140,8 +144,9 @@ inline void run_forward(const Chunk& own, const skelkern::GruResults& results, c
         copy_rows(p.c0 + own.state(before), p.hidden, begun, p.hidden, s.c + before * s.ld, s.ld);
     }
     for (std::int64_t block = 0; block < unit_blocks(p); ++block) {
-      multiply_states<Cell>(own, s, panels + block * p.hidden * Cell::kGates * kUnits, block * kUnits, rows);
-      apply_gates<Cell>(own, s, results, frame, block * kUnits, rows);
+      const float* const panel = panels + block * panel_floats<Cell>(p);
+      product({s.h, s.ld, 1, panel, width, s.recurrent, width, p.hidden, false}, rows, width);
+      apply_gates<Cell>(own, s, results, panel + p.hidden * width, frame, block * kUnits, rows);
     }
     std::swap(s.h, s.next);
     before = std::min(rows, own.active(own.frame(at + 1)));

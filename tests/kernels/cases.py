@@ -193,11 +193,11 @@ CASES = [
     OpCase(skelkern.edge_conv, edge_conv_inputs, ("x", "weight", "gamma", "beta")),
     OpCase(skelkern.farthest_point_sample, farthest_points_inputs),
     OpCase(skelkern.graph_conv, graph_conv_inputs, ("x", "weight", "bias", "adjacency")),
-    OpCase(gru, gru_inputs, ("x", "h0", *GRU_WEIGHTS)),
+    OpCase(gru, gru_inputs, ("x", "h0", *GRU_WEIGHTS), where_faster=True),
     OpCase(skelkern.info_nce, info_nce_inputs, ("query", "positives")),
     OpCase(skelkern.knn, knn_inputs),
     OpCase(skelkern.linear, linear_inputs, ("x", "weight", "bias"), where_faster=True),
-    OpCase(lstm, lstm_inputs, ("x", "h0", "c0", *GRU_WEIGHTS)),
+    OpCase(lstm, lstm_inputs, ("x", "h0", "c0", *GRU_WEIGHTS), where_faster=True),
     OpCase(skelkern.sample_clips, sample_clips_inputs),
     OpCase(skelkern.temporal_conv, temporal_conv_inputs, ("x", "weight", "bias"), where_faster=True),
 ]

@@ -6,6 +6,7 @@ from torch.autograd import gradcheck
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import skelkern
+from skelkern import _cpu
 from skelkern.ops.gru import reference
 from skelkern.ops.gru.packing import place_rows
 
@@ -303,6 +304,23 @@ def test_explain_looks_into_the_weights():
     assert skelkern.explain(skelkern.gru, inputs["x"], None, weights).chosen == "cpu"
     reasons = skelkern.explain(skelkern.gru, inputs["x"], None, [weight.double() for weight in weights]).reasons
     assert reasons["cpu"] == ("torch.float64 is computed by the reference",)
+
+
+@both
+def test_torch_has_what_it_does_as_fast(kind):
+    fast = _cpu.level() == "avx512" and _cpu.vendor() == "AMD"
+    module = LAYERS[kind][1](4, 5)
+    x, state = torch.zeros(20, 8, 4), torch.zeros(1, 8, 5)
+
+    def chosen(x, state):
+        given = state if kind == "gru" or state is None else (state, state)
+        return skelkern.explain(LAYERS[kind][0], x, given, module._flat_weights).chosen
+
+    with skelkern.use("auto"):
+        assert chosen(x, state) == chosen(x, None) == ("cpu" if fast else "reference")
+        assert chosen(x[:1], state) == chosen(x[:1, :1], None) == "reference"
+        with torch.no_grad():
+            assert chosen(x, state) == ("cpu" if fast and kind == "gru" else "reference")
 
 
 X, WEIGHTS = torch.zeros(4, 2, 3), [torch.zeros(15, 3), torch.zeros(15, 5), torch.zeros(15), torch.zeros(15)]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from skelkern import _cpu
 from skelkern.autocast import follow_autocast
 from skelkern.checks import check_alike, check_number, check_shape, check_tensor
 from skelkern.dispatch import Implementation, Op, cpu_kernel_why_not, register_op, runs_anything
@@ -125,7 +126,7 @@ def _layers(
     data, *weights = follow_autocast(x.data if isinstance(x, PackedSequence) else x, *weights)
     count = _check_weights(op, data, weights, directions)
     first = _check_states(op, data, states, (count * directions, n, weights[1].shape[1]))
-    run = op.choose(impl, data, *first, *weights)
+    run = op.choose(impl, data, *first, *weights, x.batch_sizes if isinstance(x, PackedSequence) else lengths)
     if data.numel() == 0 or weights[1].numel() == 0:
         run = _reference
     frames = lay_out(x, data, lengths, batch_first)
@@ -215,11 +216,35 @@ def _reference(x: Tensor, *rest: Any) -> reference.Layer:
         return reference.layer(x, *rest)
 
 
+def _torchs_gru_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
+    """Reasons, measured on 2 cores, for which torch's layers are used; tensors: x, then states where they are given."""
+    if _cpu.level() != "avx512" or _cpu.vendor() != "AMD":
+        return ("torch's layers are as fast on this processor",)
+    x, h0, *_ = (*tensors, None, None)
+    if x is None or x.shape[:-1].numel() < SMALLEST:
+        return (f"torch's layers are as fast below {SMALLEST} frames",)
+    if x.dim() == 3 and h0 is not None and h0.dim() == 3 and x.shape[:-1].numel() == h0.shape[1]:
+        return ("torch's layers are as fast for a single frame of every sequence",)
+    return ()
+
+
+def _torchs_lstm_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
+    """The same for an LSTM: torch's, of oneDNN, has no packed form, and is slower in backward only."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    packed = any(tensor.dtype == torch.int64 for tensor in given)  # lengths, or sizes of batches
+    gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+    if not packed and not gradients:
+        return ("torch's LSTM is as fast without gradients",)
+    return _torchs_gru_is_as_fast(*tensors)
+
+
+SMALLEST = 16
+
 GRU, LSTM = (
     register_op(
         name,
-        Implementation("cpu", layer.layer, cpu_kernel_why_not),
+        Implementation("cpu", layer.layer, cpu_kernel_why_not, slower),
         Implementation("reference", _reference, runs_anything),
     )
-    for name in GATES
+    for name, slower in (("gru", _torchs_gru_is_as_fast), ("lstm", _torchs_lstm_is_as_fast))
 )
