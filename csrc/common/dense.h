@@ -25,40 +25,53 @@ struct DenseProduct {
   bool accumulate = false;  // add to C instead of overwriting it
 };
 
-constexpr std::int64_t kDenseRows = 256;     // at most, of a chunk; a packed A (kDenseRows, kDenseDepth) and
-constexpr std::int64_t kDenseColumns = 384;  // B (kDenseDepth, kDenseColumns) stay in L2 together
-constexpr std::int64_t kDenseDepth = 256;
+// What a chunk packs of its own operand, at most, which stays in L2: rows of A or columns of B, of a block of the
+// depth.
+constexpr std::int64_t kDenseRows = 256;
+constexpr std::int64_t kDenseColumns = 384;
+constexpr std::int64_t kDenseDepth = 512;
 constexpr std::int64_t kDensePanel = 48;  // columns of a panel of B: whole register tiles at every level
 
-// Columns [0, columns) and depth [0, depth) of b as panels (columns / kDensePanel, depth, kDensePanel), zero-padded.
-inline void pack_columns(const float* b, std::int64_t b_depth, std::int64_t b_column, std::int64_t depth,
-                         std::int64_t columns, float* panels) {
-  for (std::int64_t column = 0; column < columns; column += kDensePanel, panels += depth * kDensePanel) {
-    const std::int64_t width = std::min(kDensePanel, columns - column);
-    if (width < kDensePanel) std::fill_n(panels, depth * kDensePanel, 0.0f);
-    const float* source = b + column * b_column;
-    if (b_column != 1) {
-      transpose(source, b_column, width, depth, panels, kDensePanel);
-      continue;
+// Depth that is copied at once where it is the longer stride, so that the copy stays within a few pages of memory.
+constexpr std::int64_t kDenseStrip = 16;
+
+// [begin, end) of the depth of `width` contiguous floats at each, into a panel (depth, size).
+inline void copy_strip(const float* source, std::int64_t stride, std::int64_t begin, std::int64_t end,
+                       std::int64_t width, float* panel, std::int64_t size) {
+  for (std::int64_t k = begin; k < end; ++k)
+    for (std::int64_t j = 0; j < width; j += kLanes) {
+      const int lanes = lanes_left(width, j);
+      store_part(panel + k * size + j, load_part(source + k * stride + j, lanes), lanes);
     }
-    for (std::int64_t k = 0; k < depth; ++k)
-      for (std::int64_t j = 0; j < width; j += kLanes) {
-        const int lanes = lanes_left(width, j);
-        store_part(panels + k * kDensePanel + j, load_part(source + k * b_depth + j, lanes), lanes);
-      }
-  }
 }
 
-// Rows [0, rows) of a as panels (rows / kLanes, depth, kLanes); lanes beyond the last row hold anything.
+// An operand of `count` rows or columns, `stride` apart, and of a depth, `depth_stride` apart, as panels of `size` rows
+// or columns: (count / size, depth, size). What is beyond the last is 0.
+inline void pack(const float* source, std::int64_t stride, std::int64_t depth_stride, std::int64_t depth,
+                 std::int64_t count, std::int64_t size, float* panels) {
+  const std::int64_t rest = count % size;
+  if (rest > 0) std::fill_n(panels + (count - rest) * depth, size * depth, 0.0f);
+  if (stride != 1) {
+    for (std::int64_t at = 0; at < count; at += size)
+      transpose(source + at * stride, stride, std::min(size, count - at), depth, panels + at * depth, size);
+    return;
+  }
+  for (std::int64_t begin = 0; begin < depth; begin += kDenseStrip)
+    for (std::int64_t at = 0; at < count; at += size)
+      copy_strip(source + at, depth_stride, begin, std::min(depth, begin + kDenseStrip), std::min(size, count - at),
+                 panels + at * depth, size);
+}
+
+// Columns [0, columns) and depth [0, depth) of b.
+inline void pack_columns(const float* b, std::int64_t b_depth, std::int64_t b_column, std::int64_t depth,
+                         std::int64_t columns, float* panels) {
+  pack(b, b_column, b_depth, depth, columns, kDensePanel, panels);
+}
+
+// Rows [0, rows) and depth [0, depth) of a.
 inline void pack_rows(const float* a, std::int64_t a_row, std::int64_t a_depth, std::int64_t depth, std::int64_t rows,
                       float* panels) {
-  for (std::int64_t row = 0; row < rows; row += kLanes, panels += depth * kLanes) {
-    const int lanes = lanes_left(rows, row);
-    if (a_row != 1)
-      transpose(a + row * a_row, a_row, lanes, depth, panels, kLanes);
-    else
-      for (std::int64_t k = 0; k < depth; ++k) store(panels + k * kLanes, load_part(a + row + k * a_depth, lanes));
-  }
+  pack(a, a_row, a_depth, depth, rows, kLanes, panels);
 }
 
 // target (rows, columns) [+]= packed rows times packed columns. edge: (kLanes, kDensePanel) of any content.
@@ -113,7 +126,7 @@ struct DensePlan {
   explicit DensePlan(const DenseProduct& p) : by_rows(p.rows >= p.columns) {
     const std::int64_t part = ceil_div(by_rows ? p.rows : p.columns, kEnough);
     size = by_rows ? std::clamp<std::int64_t>(round_up(part, kLanes), 32, kDenseRows)
-                   : std::clamp(round_up(part, kDensePanel), kGroup, kDenseColumns);
+                   : std::clamp(round_up(part, kDensePanel), kDensePanel, kDenseColumns);
     chunks = ceil_div(by_rows ? p.rows : p.columns, size);
     shared = by_rows ? round_up(p.columns, kDensePanel) : round_up(p.rows, kLanes);
     shared_depth = std::max<std::int64_t>(1, kShared / (shared * kDenseDepth)) * kDenseDepth;

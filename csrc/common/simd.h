@@ -155,17 +155,37 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b 
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t step) { return ceil_div(value, step) * step; }
 
+// A whole block of kLanes x kLanes; source_ld and target_ld as below.
+SKELKERN_INLINE void transpose_block(const float* source, std::int64_t source_ld, float* target,
+                                     std::int64_t target_ld) {
+  Vec block[kLanes];
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) block[i] = load(source + i * source_ld);
+  transpose_lanes(block);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) store(target + i * target_ld, block[i]);
+}
+
+inline void transpose_part(const float* source, std::int64_t source_ld, int rows, int columns, float* target,
+                           std::int64_t target_ld) {
+  Vec block[kLanes] = {};
+  for (int i = 0; i < rows; ++i) block[i] = load_part(source + i * source_ld, columns);
+  transpose_lanes(block);
+  for (int i = 0; i < columns; ++i) store_part(target + i * target_ld, block[i], rows);
+}
+
 // source (rows, columns) with leading dimension source_ld -> target (columns, rows) with target_ld.
 inline void transpose(const float* source, std::int64_t source_ld, std::int64_t rows, std::int64_t columns,
                       float* target, std::int64_t target_ld) {
   for (std::int64_t i = 0; i < rows; i += kLanes)
     for (std::int64_t j = 0; j < columns; j += kLanes) {
-      const int height = rows - i < kLanes ? static_cast<int>(rows - i) : kLanes;
-      const int width = columns - j < kLanes ? static_cast<int>(columns - j) : kLanes;
-      Vec block[kLanes] = {};
-      for (int r = 0; r < height; ++r) block[r] = load_part(source + (i + r) * source_ld + j, width);
-      transpose_lanes(block);
-      for (int c = 0; c < width; ++c) store_part(target + (j + c) * target_ld + i, block[c], height);
+      const int height = lanes_left(rows, i), width = lanes_left(columns, j);
+      const float* const from = source + i * source_ld + j;
+      float* const to = target + j * target_ld + i;
+      if (height == kLanes && width == kLanes)
+        transpose_block(from, source_ld, to, target_ld);
+      else
+        transpose_part(from, source_ld, height, width, to, target_ld);
     }
 }
 

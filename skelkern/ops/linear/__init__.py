@@ -80,7 +80,7 @@ def torch_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
     return ()
 
 
-SMALLEST = 2**24
+SMALLEST = 2**26
 
 
 def _matrix(tensor: Tensor) -> Tensor:
