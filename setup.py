@@ -85,7 +85,7 @@ class NinjaBuild(build_ext):
         build = ROOT / "build" / f"cpu-{sysconfig.get_config_var('SOABI')}"
         undefined = "-undefined dynamic_lookup" if platform.system() == "Darwin" else ""
         target = Path(self.get_ext_fullpath(ext.name))
-        run_ninja(build, target, [CSRC / "bindings_cpu.cpp"], "", f"-shared {undefined}")
+        run_ninja(build, target, sorted(CSRC.glob("bindings_cpu*.cpp")), "", f"-shared {undefined}")
 
 
 class Sanitize(Command):

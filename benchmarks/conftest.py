@@ -12,6 +12,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import race
 import table
 
+LIMITS = {
+    "smoke": 300,
+    "standard": 600,
+    "full": 3600,
+}  # seconds for the races of a file, which its first test waits for
 RESULTS = pytest.StashKey[dict[str, dict[str, dict[str, Any]]]]()
 
 
@@ -27,6 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         cases = race.chosen(metafunc.module.CASES, metafunc.config.getoption("--sizes"))
+        limit = pytest.mark.timeout(LIMITS[metafunc.config.getoption("--sizes")])
+        metafunc.definition.add_marker(limit)
         metafunc.parametrize("case", cases, ids=lambda case: case.name)
 
 

@@ -19,6 +19,7 @@ from skelkern.ops.ntu_skeleton import NtuRecording, parse_ntu_skeleton
 from skelkern.ops.sample_clips import sample_clips
 from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_times
 from skelkern.ops.temporal_conv import NormRelu, temporal_conv
+from skelkern.ops.unified_downsampling import unified_downsampling
 
 __version__ = "0.1.0"
 
@@ -46,5 +47,6 @@ __all__ = [
     "reuse_memory",
     "sample_clips",
     "temporal_conv",
+    "unified_downsampling",
     "use",
 ]

@@ -14,6 +14,7 @@ from skelkern.ops.gru import gru, lstm, runs_kernel
 from skelkern.ops.gru.packing import Sequences
 from skelkern.ops.linear import linear
 from skelkern.ops.temporal_conv import NormRelu, temporal_conv
+from skelkern.ops.unified_downsampling import unified_downsampling
 
 Statistics = tuple[Tensor, Tensor]  # mean and biased variance of every channel
 
@@ -121,6 +122,13 @@ def run_layers(module: nn.RNNBase, input: Sequences, state: Any) -> tuple[Any, A
         return None
     options: dict[str, Any] = {"bidirectional": module.bidirectional, "batch_first": module.batch_first}
     return function(input, state, weights, dropout=module.dropout if module.training else 0.0, **options)
+
+
+def downsample(x: Tensor, convolution: nn.Conv1d, norm: nn.LayerNorm, pool: int) -> Tensor:
+    """HiCo's unified down-sampling of x (N, T, C) by the parameters of its layers."""
+    stride, padding = convolution.stride[0], cast(int, convolution.padding[0])
+    parameters = (convolution.weight, convolution.bias, norm.weight, norm.bias)
+    return unified_downsampling(x, *parameters, stride, padding, pool, norm.eps)
 
 
 SMALL = 2**15  # elements below which torch's dropout is as fast

@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from skelkern.blocks import convolve, drop, edge_layer, run_layers, tail
+from skelkern.blocks import convolve, downsample, drop, edge_layer, run_layers, tail
 from skelkern.checks import check_choice
 from skelkern.momentum import MemoryQueue, momentum_update
 from skelkern.ops.chamfer import chamfer_distance
@@ -30,6 +30,7 @@ __all__ = [
     "Linear",
     "MemoryQueue",
     "STGCNBlock",
+    "UnifiedDownsampling",
     "momentum_update",
 ]
 
@@ -206,6 +207,30 @@ class LSTM(nn.LSTM):
         """As `torch.nn.LSTM`."""
         found = run_layers(self, input, hx)
         return cast(tuple[Any, tuple[Tensor, Tensor]], super().forward(input, hx) if found is None else found)
+
+
+class UnifiedDownsampling(nn.Module):
+    """HiCo's module between two levels of its hierarchy; see `skelkern.unified_downsampling`.
+
+    `conv.dw_conv.weight` (C, 1, K), `conv.dw_conv.bias`, `norm.weight` and `norm.bias` (C) are named as in HiCo's code.
+
+    Args:
+        channels: C.
+        kernel_size: K, frames of the convolution.
+        stride, padding: of the convolution, in frames.
+        factor: frames of one maximum.
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 5, stride: int = 1, padding: int = 2, factor: int = 2):
+        super().__init__()
+        self.conv = nn.Sequential()
+        self.conv.dw_conv = nn.Conv1d(channels, channels, kernel_size, stride, padding, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, C) -> (N, T', C)."""
+        return downsample(x, cast(nn.Conv1d, self.conv.dw_conv), self.norm, self.factor)
 
 
 class CrossCorrelationLoss(nn.Module):

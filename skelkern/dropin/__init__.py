@@ -4,7 +4,7 @@ import dataclasses
 
 from torch import nn
 
-from skelkern.dropin import agcn, clouds, ctrgcn, layers, pyskl, stgcn
+from skelkern.dropin import agcn, clouds, ctrgcn, hico, layers, pyskl, stgcn
 from skelkern.dropin.proof import prove
 from skelkern.dropin.replacement import RefusedError, Replacement, replace, replacement_of, undo
 from skelkern.dropin.report import Entry, Report
@@ -13,7 +13,7 @@ __all__ = ["Entry", "Report", "accelerate", "restore"]
 
 # In this order a module is compared with them: blocks before what they are made of
 REPLACEMENTS: tuple[type[Replacement], ...] = tuple(
-    replacement for models in (pyskl, stgcn, agcn, ctrgcn, clouds, layers) for replacement in models.REPLACEMENTS
+    replacement for models in (pyskl, stgcn, agcn, ctrgcn, clouds, hico, layers) for replacement in models.REPLACEMENTS
 )
 
 

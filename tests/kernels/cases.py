@@ -181,6 +181,13 @@ def temporal_conv_inputs(seed: int) -> dict[str, Any]:
     return {**inputs, "stride": 2, "padding": 4}
 
 
+def unified_downsampling_inputs(seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"x": (3, 23, 19), "weight": (19, 1, 5), "bias": (19,), "gamma": (19,), "beta": (19,)}
+    inputs = {name: torch.randn(*shape, generator=generator) for name, shape in shapes.items()}
+    return {**inputs, "padding": 2}
+
+
 GRU_WEIGHTS = tuple(
     f"{name}{i}" for i in (1, 2) for name in ("input_weight", "recurrent_weight", "input_bias", "recurrent_bias")
 )
@@ -200,4 +207,5 @@ CASES = [
     OpCase(lstm, lstm_inputs, ("x", "h0", "c0", *GRU_WEIGHTS), where_faster=True),
     OpCase(skelkern.sample_clips, sample_clips_inputs),
     OpCase(skelkern.temporal_conv, temporal_conv_inputs, ("x", "weight", "bias"), where_faster=True),
+    OpCase(skelkern.unified_downsampling, unified_downsampling_inputs, ("x", "weight", "bias", "gamma", "beta")),
 ]

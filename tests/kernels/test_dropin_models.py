@@ -231,6 +231,37 @@ class Decoder(nn.Module):
         return self.folding2(torch.cat([code, folded], dim=1)).transpose(1, 2)
 
 
+class Depthwise(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.dw_conv = nn.Conv1d(channels, channels, 5, 1, 2, groups=channels)
+
+    def forward(self, x):
+        return self.dw_conv(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Downsampling(nn.Module):
+    """HiCo's, between two levels of its hierarchy."""
+
+    def __init__(self, channels=20, factor=2):
+        super().__init__()
+        self.conv = Depthwise(channels)
+        self.norm = nn.LayerNorm(channels)
+        self.relu = nn.ReLU(True)
+        self.maxpooling = nn.MaxPool1d(factor)
+
+    def pool(self, x):
+        return self.maxpooling(x.transpose(1, 2)).transpose(1, 2)
+
+    def forward(self, x):
+        return self.pool(self.relu(self.norm(self.conv(x))))
+
+
+class NormBehindPooling(Downsampling):
+    def forward(self, x):
+        return self.relu(self.norm(self.pool(self.conv(x))))
+
+
 def clip():
     return torch.randn(4, 6, 20, JOINTS)
 
@@ -256,6 +287,8 @@ MODELS = {
     "CTR-GCN of pyskl": (lambda: ChannelUnit(TransposedChannelGraph, "A"), clip),
     "DGCNN": (PointClassifier, lambda: torch.randn(6, 3, 33)),
     "FoldingNet": (Decoder, lambda: torch.randn(4, 1, 20)),
+    "HiCo": (Downsampling, lambda: torch.randn(4, 25, 20)),
+    "HiCo by threes": (lambda: Downsampling(factor=3), lambda: torch.randn(4, 25, 20)),
 }
 
 
@@ -277,6 +310,7 @@ NEAR_MISSES = {
     "transposed graph": lambda: ChannelUnit(TransposedChannelGraph),
     "scaled graph": lambda: ChannelUnit(ScaledChannelGraph),
     "other edges": OtherEdges,
+    "norm behind pooling": NormBehindPooling,
 }
 
 
@@ -286,4 +320,4 @@ def test_near_misses_are_left_with_a_reason(name):
     model = NEAR_MISSES[name]()
     report = accelerate(model)
     assert "output 0 (training): error" in report.entries[0].reason, str(report)
-    assert type(model) in (ChannelUnit, OtherEdges)
+    assert type(model) in (ChannelUnit, OtherEdges, NormBehindPooling)

@@ -2,6 +2,7 @@
 
 #include "gru/gru.h"
 #include "native.h"
+#include "unified_downsampling/unified_downsampling.h"
 
 namespace {
 
@@ -58,9 +59,33 @@ void check_gru(const Sizes& sizes, bool lstm, bool packed, bool batch_first) {
   });
 }
 
+void check_unified_downsampling(std::int64_t n, std::int64_t t, std::int64_t c, std::int64_t kernel,
+                                std::int64_t stride, std::int64_t padding, std::int64_t pool) {
+  auto x = random_floats(n * t * c), weight = random_floats(c * kernel), bias = random_floats(c);
+  auto gamma = random_floats(c), beta = random_floats(c);
+  const skelkern::UnifiedDownsamplingProblem problem{
+      x.get(), weight.get(), bias.get(), gamma.get(), beta.get(), n,    t,
+      c,       kernel,       stride,     padding,     pool,       0.1f, kThreads};
+  const std::int64_t size = n * problem.results() * c;
+  auto of_y = random_floats(size);
+  at_every_level<skelkern::UnifiedDownsampling>(
+      "unified_downsampling", LEVELS_OF(unified_downsampling), [&](const auto& table, Results& results) {
+        Array<float> y(size), of_x(x.size()), of_weight(weight.size()), of_bias(c), of_gamma(c), of_beta(c);
+        require(table.forward(problem, y.get()), "memory");
+        require(table.backward(problem, of_y.get(),
+                               {of_x.get(), of_weight.get(), of_bias.get(), of_gamma.get(), of_beta.get()}),
+                "memory");
+        results.add(y), results.add(of_x), results.add(of_weight), results.add(of_bias);
+        results.add(of_gamma), results.add(of_beta);
+      });
+}
+
 }  // namespace
 
 void check_sequences() {
+  check_unified_downsampling(1, 1, 1, 1, 1, 0, 1);
+  check_unified_downsampling(70, 9, 37, 5, 1, 2, 2);
+  check_unified_downsampling(2, 16, 16, 4, 3, 5, 3);
   for (const bool lstm : {false, true}) {
     check_gru({1, 1, 1, 1, 1}, lstm, false, false);
     check_gru({35, 3, 7, 21, 2}, lstm, false, true);

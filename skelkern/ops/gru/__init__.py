@@ -221,7 +221,9 @@ def _torchs_gru_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
     if _cpu.level() != "avx512" or _cpu.vendor() != "AMD":
         return ("torch's layers are as fast on this processor",)
     x, h0, *_ = (*tensors, None, None)
-    if x is None or x.shape[:-1].numel() < SMALLEST:
+    if x is None or len(tensors) == 1:
+        return ()
+    if x.shape[:-1].numel() < SMALLEST:
         return (f"torch's layers are as fast below {SMALLEST} frames",)
     if x.dim() == 3 and h0 is not None and h0.dim() == 3 and x.shape[:-1].numel() == h0.shape[1]:
         return ("torch's layers are as fast for a single frame of every sequence",)
@@ -233,7 +235,7 @@ def _torchs_lstm_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
     given = [tensor for tensor in tensors if tensor is not None]
     packed = any(tensor.dtype == torch.int64 for tensor in given)  # lengths, or sizes of batches
     gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
-    if not packed and not gradients:
+    if len(tensors) > 1 and not packed and not gradients:
         return ("torch's LSTM is as fast without gradients",)
     return _torchs_gru_is_as_fast(*tensors)
 
