@@ -7,6 +7,22 @@
 
 namespace {
 
+// `frames` consecutive frames, or tiles of them, cut into blocks of which none is larger than `most`.
+struct Blocks {
+  std::int64_t frames, size, count;
+
+  Blocks(std::int64_t frames, std::int64_t most) : frames(frames) {
+    count = ceil_div(frames, std::max<std::int64_t>(1, most));
+    size = ceil_div(frames, count);
+    count = ceil_div(frames, size);
+  }
+  std::int64_t first(std::int64_t block) const { return block * size; }
+  std::int64_t length(std::int64_t block) const { return std::min(size, frames - first(block)); }
+};
+
+// A vector that begins in the last row of frames may end beyond it.
+inline std::int64_t row_floats(std::int64_t frames, std::int64_t v) { return padded(frames * v + kLanes); }
+
 // `count` frames of a clip: first, first + step, ...; those outside of it are 0.
 struct FrameRange {
   std::int64_t first, step, count;

@@ -5,6 +5,7 @@
 #include "common/dense.h"
 #include "common/moments.h"
 #include "temporal_conv/frames.h"
+#include "temporal_conv/minimal_gradient.h"
 #include "temporal_conv/temporal_conv.h"
 
 namespace skelkern {
@@ -14,19 +15,6 @@ namespace {
 constexpr std::int64_t kBlockFloats = 144 * 1024;         // frames of one block stay in L2, beside some weights
 constexpr std::int64_t kPartialFloats = 4 * 1024 * 1024;  // of all partial sums of the weights' gradient together
 constexpr std::int64_t kMostTasks = 16;
-
-// `frames` consecutive frames cut into blocks of which none is larger than `most`.
-struct Blocks {
-  std::int64_t frames, size, count;
-
-  Blocks(std::int64_t frames, std::int64_t most) : frames(frames) {
-    count = ceil_div(frames, std::max<std::int64_t>(1, most));
-    size = ceil_div(frames, count);
-    count = ceil_div(frames, size);
-  }
-  std::int64_t first(std::int64_t block) const { return block * size; }
-  std::int64_t length(std::int64_t block) const { return std::min(size, frames - first(block)); }
-};
 
 // Frames of one phase that a block of `length` results needs: tap i reads frame + dilation * i / stride.
 std::int64_t frames_of_phase(const TemporalConvProblem& p, std::int64_t length) {
@@ -90,22 +78,38 @@ void multiply_gathered(const GatheredProduct& g, const float* b, std::int64_t fr
   }
 }
 
-// A vector that begins in the last row of frames may end beyond it.
-std::int64_t row_floats(std::int64_t frames, std::int64_t v) { return padded(frames * v + kLanes); }
+// Statistics of y, taken block by block while it is in cache.
+struct BlockStatistics {
+  const TemporalConvProblem& p;
+  double* partials;  // (n * blocks, c_out, 2), or nullptr where none are wanted
+  std::int64_t count;
 
-// Sums of a channel of y over the blocks of one sample, merged in order: (n, blocks, c_out, 2) doubles.
-void add_up_statistics(const TemporalConvProblem& p, std::int64_t blocks, const Blocks& time, const double* partials,
-                       const TemporalConvStatistics& statistics) {
-  for (std::int64_t c = 0; c < p.c_out; ++c) {
-    Moments moments;
-    for (std::int64_t block = 0; block < blocks; ++block) {
-      const double* sums = partials + 2 * (block * p.c_out + c);
-      moments.add(static_cast<double>(time.length(block % time.count) * p.v), sums[0], sums[1]);
-    }
-    statistics.mean[c] = static_cast<float>(moments.mean);
-    statistics.variance[c] = static_cast<float>(moments.squares / moments.count);
+  static std::int64_t floats(const TemporalConvProblem& p, std::int64_t blocks, bool wanted) {
+    return wanted ? 4 * p.n * blocks * p.c_out : 0;
   }
-}
+  // Of `frames` frames of a sample, of which `y` is the first.
+  void take(std::int64_t block, const float* y, std::int64_t frames) const {
+    for (std::int64_t c = 0; partials != nullptr && c < p.c_out; ++c) {
+      Moments moments;
+      moments.add_row(y + c * p.t_out() * p.v, frames * p.v);
+      partials[2 * (block * p.c_out + c)] = moments.mean;
+      partials[2 * (block * p.c_out + c) + 1] = moments.squares;
+    }
+  }
+  // Merged in order; frames_of(block): frames that a block had.
+  template <class FramesOf>
+  void merge(const FramesOf& frames_of, const TemporalConvStatistics& statistics) const {
+    for (std::int64_t c = 0; partials != nullptr && c < p.c_out; ++c) {
+      Moments moments;
+      for (std::int64_t block = 0; block < count; ++block) {
+        const double* sums = partials + 2 * (block * p.c_out + c);
+        moments.add(static_cast<double>(frames_of(block) * p.v), sums[0], sums[1]);
+      }
+      statistics.mean[c] = static_cast<float>(moments.mean);
+      statistics.variance[c] = static_cast<float>(moments.squares / moments.count);
+    }
+  }
+};
 
 // The taps of the forward product that read any frame of x for the results `first` to `last`.
 Taps taps_of_results(const TemporalConvProblem& p, std::int64_t first, std::int64_t last) {
@@ -130,37 +134,92 @@ GatheredProduct pack_forward(const TemporalConvProblem& p, std::int64_t ld, floa
   return {packed, offsets, p.c_out, p.c, depth, p.bias};
 }
 
-bool forward(const TemporalConvProblem& p, float* y, const TemporalConvStatistics& statistics) {
+bool convolve_directly(const TemporalConvProblem& p, float* y, const TemporalConvStatistics& statistics) {
   const std::int64_t depth = p.c * p.kernel, plane = p.t_out() * p.v;
   const Blocks time(p.t_out(), results_of_block(p));
-  const std::int64_t ld = row_floats(frames_of_phase(p, time.size), p.v), blocks = p.n * time.count;
+  const std::int64_t ld = row_floats(frames_of_phase(p, time.size), p.v);
   const std::int64_t packed_floats = (round_up(p.c_out, kLanes) + p.c_out + 1) * depth + 64;
-  const std::int64_t partial_floats = statistics.mean == nullptr ? 0 : 4 * blocks * p.c_out;
+  const std::int64_t partial_floats = BlockStatistics::floats(p, time.count, statistics.mean != nullptr);
   float* const workspace =
       thread_scratch(Slot::workspace, static_cast<std::size_t>(partial_floats + 16 + packed_floats));
   if (workspace == nullptr) return false;
-  auto* const partials = reinterpret_cast<double*>(workspace);  // (blocks, c_out, 2)
+  auto* const partials = statistics.mean == nullptr ? nullptr : reinterpret_cast<double*>(workspace);
+  const BlockStatistics taken{p, partials, p.n * time.count};
   const GatheredProduct product = pack_forward(p, ld, workspace + round_up(partial_floats, 16));
-  const std::int64_t scratch = p.stride * p.c * ld + kLanes * kDensePanel;
-  const bool done =
-      parallel_chunks(blocks, p.threads, static_cast<std::size_t>(scratch), [&](std::int64_t block, float* memory) {
-        const std::int64_t sample = block / time.count, part = block % time.count;
-        const std::int64_t first = time.first(part), length = time.length(part);
-        gather_phases(p, sample, first, length, ld, memory);
-        float* const target = y + sample * p.c_out * plane + first * p.v;
-        const auto taps_of = [&](std::int64_t from, std::int64_t to) {
-          return taps_of_results(p, first + from, first + to);
-        };
-        multiply_gathered(product, memory, length, p.v, taps_of, target, plane, memory + p.stride * p.c * ld);
-        for (std::int64_t c = 0; statistics.mean != nullptr && c < p.c_out; ++c) {
-          Moments moments;
-          moments.add_row(target + c * plane, length * p.v);
-          partials[2 * (block * p.c_out + c)] = moments.mean;
-          partials[2 * (block * p.c_out + c) + 1] = moments.squares;
-        }
-      });
-  if (done && statistics.mean != nullptr) add_up_statistics(p, blocks, time, partials, statistics);
+  const auto scratch = static_cast<std::size_t>(p.stride * p.c * ld + kLanes * kDensePanel);
+  const bool done = parallel_chunks(taken.count, p.threads, scratch, [&](std::int64_t block, float* memory) {
+    const std::int64_t sample = block / time.count, part = block % time.count;
+    const std::int64_t first = time.first(part), length = time.length(part);
+    gather_phases(p, sample, first, length, ld, memory);
+    float* const target = y + sample * p.c_out * plane + first * p.v;
+    const auto taps_of = [&](std::int64_t from, std::int64_t to) {
+      return taps_of_results(p, first + from, first + to);
+    };
+    multiply_gathered(product, memory, length, p.v, taps_of, target, plane, memory + p.stride * p.c * ld);
+    taken.take(block, target, length);
+  });
+  if (done) taken.merge([&](std::int64_t block) { return time.length(block % time.count); }, statistics);
   return done;
+}
+
+// Forward as a correlation, for `minimal_conv.h`.
+Correlation correlation_of(const TemporalConvProblem& p) {
+  return {p.x,       {p.mean, p.scale, p.shift},
+          p.n,       p.c,
+          p.t,       p.v,
+          p.weight,  p.c * p.kernel,
+          p.kernel,  1,
+          p.bias,    p.c_out,
+          p.t_out(), p.kernel,
+          p.padding, p.threads};
+}
+
+// The gradient by x as a correlation.
+Correlation correlation_of_gradient(const TemporalConvProblem& p, const float* y_gradient) {
+  return {y_gradient,     {}, p.n,     p.c_out, p.t_out(), p.v,      p.weight + p.kernel - 1,  p.kernel,
+          p.c * p.kernel, -1, nullptr, p.c,     p.t,       p.kernel, p.kernel - 1 - p.padding, p.threads};
+}
+
+// Whether minimal filtering saves more multiplications than its additions cost.
+bool filters_minimally(const TemporalConvProblem& p) {
+  constexpr std::int64_t kFewestChannels = 16;
+  if (p.stride != 1 || p.dilation != 1 || std::min(p.c, p.c_out) < kFewestChannels) return false;
+  const Correlation own = correlation_of(p);
+  std::int64_t minimal = 0, direct = 0;
+  for (std::int64_t group = 0; group < own.groups(); ++group) {
+    std::int64_t begin = 0, end = ceil_div(p.t_out(), kTile);
+    own.tiles_of_group(group, begin, end);
+    minimal += kPoints * std::max<std::int64_t>(0, end - begin);
+  }
+  for (std::int64_t tap = 0; tap < p.kernel; ++tap)
+    direct += std::max<std::int64_t>(
+        0, std::min(p.t_out(), p.t + p.padding - tap) - std::max<std::int64_t>(0, p.padding - tap));
+  return 5 * direct >= 6 * minimal;
+}
+
+bool convolve_minimally(const TemporalConvProblem& p, float* y, const TemporalConvStatistics& statistics) {
+  const Correlation own = correlation_of(p);
+  const MinimalPlan plan(own);
+  const std::int64_t partial_floats = BlockStatistics::floats(p, plan.tiles.count, statistics.mean != nullptr);
+  float* const workspace =
+      thread_scratch(Slot::workspace, static_cast<std::size_t>(partial_floats + 16 + plan.packed_floats(own)));
+  if (workspace == nullptr) return false;
+  auto* const partials = statistics.mean == nullptr ? nullptr : reinterpret_cast<double*>(workspace);
+  const BlockStatistics taken{p, partials, p.n * plan.tiles.count};
+  const auto take = [&](std::int64_t block, const float* first, std::int64_t frames) {
+    taken.take(block, first, frames);
+  };
+  if (!correlate_minimally(own, plan, workspace + round_up(partial_floats, 16), y, take)) return false;
+  const auto frames_of = [&](std::int64_t block) {
+    const std::int64_t part = block % plan.tiles.count;
+    return std::min(kTile * plan.tiles.length(part), p.t_out() - kTile * plan.tiles.first(part));
+  };
+  taken.merge(frames_of, statistics);
+  return true;
+}
+
+bool forward(const TemporalConvProblem& p, float* y, const TemporalConvStatistics& statistics) {
+  return filters_minimally(p) ? convolve_minimally(p, y, statistics) : convolve_directly(p, y, statistics);
 }
 
 // The taps that reach frames phase, phase + stride, ... of the padded clip, and which of them lie in the clip.
@@ -247,7 +306,7 @@ void differentiate_phase(const TemporalConvProblem& p, const InputPlan& plan, st
       std::copy_n(target + c * ld + i * p.v, p.v, clip + (c * p.t + frame + i * p.stride) * p.v);
 }
 
-bool differentiate_input(const TemporalConvProblem& p, const float* y_gradient, float* gradient) {
+bool differentiate_input_directly(const TemporalConvProblem& p, const float* y_gradient, float* gradient) {
   const InputPlan plan(p);
   const std::int64_t plain_floats = p.c_out * p.kernel * p.c, list_floats = p.stride * (sizeof(Phase) / 4);
   float* memory =
@@ -321,7 +380,7 @@ void add_weight_gradient(const TemporalConvProblem& p, const WeightPlan& plan, s
   for (std::int64_t c = 0; c < p.c_out; ++c) of_bias[c] += row_sum(dy + c * plane, length * p.v);
 }
 
-bool differentiate_weight(const TemporalConvProblem& p, const float* y_gradient, float* weight, float* bias) {
+bool differentiate_weight_directly(const TemporalConvProblem& p, const float* y_gradient, float* weight, float* bias) {
   const WeightPlan plan(p);
   float* const partials = thread_scratch(Slot::workspace, static_cast<std::size_t>(plan.tasks * plan.partial_floats));
   if (partials == nullptr) return false;
@@ -349,10 +408,22 @@ bool differentiate_weight(const TemporalConvProblem& p, const float* y_gradient,
   });
 }
 
+bool differentiate_input_minimally(const TemporalConvProblem& p, const float* y_gradient, float* gradient) {
+  const Correlation own = correlation_of_gradient(p, y_gradient);
+  const MinimalPlan plan(own);
+  float* const workspace = thread_scratch(Slot::workspace, static_cast<std::size_t>(plan.packed_floats(own)));
+  return workspace != nullptr &&
+         correlate_minimally(own, plan, workspace, gradient, [](std::int64_t, const float*, std::int64_t) {});
+}
+
 bool backward(const TemporalConvProblem& p, const float* y_gradient, const TemporalConvGradients& gradients) {
-  if (gradients.x != nullptr && !differentiate_input(p, y_gradient, gradients.x)) return false;
-  return (gradients.weight == nullptr && gradients.bias == nullptr) ||
-         differentiate_weight(p, y_gradient, gradients.weight, gradients.bias);
+  const bool minimally = filters_minimally(p);
+  if (gradients.x != nullptr && !(minimally ? differentiate_input_minimally(p, y_gradient, gradients.x)
+                                            : differentiate_input_directly(p, y_gradient, gradients.x)))
+    return false;
+  if (gradients.weight == nullptr && gradients.bias == nullptr) return true;
+  return minimally ? differentiate_weight_minimally(correlation_of(p), y_gradient, gradients.weight, gradients.bias)
+                   : differentiate_weight_directly(p, y_gradient, gradients.weight, gradients.bias);
 }
 
 }  // namespace

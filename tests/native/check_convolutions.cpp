@@ -92,6 +92,8 @@ void check_convolutions() {
   check_temporal_conv(3, 23, 25, 17, 9, {1, 4, 1}, true);
   check_temporal_conv(5, 20, 7, 5, 3, {3, 2, 2}, false);
   check_temporal_conv(33, 190, 25, 4, 3, {2, 7, 4}, true);
+  check_temporal_conv(16, 29, 5, 18, 9, {1, 4, 1}, true);
+  check_temporal_conv(33, 190, 25, 16, 7, {1, 8, 1}, false);
   check_linear(1, 1, 1, false);
   check_linear(37, 300, 53, false);
   check_linear(2100, 17, 5, true);
