@@ -53,9 +53,9 @@ struct MinimalPlan {
   std::int64_t frames(const Correlation& p, std::int64_t length) const {
     return kTile * (length + p.groups() - 2) + kPoints;
   }
-  // frames of a channel, points of all, one panel of products
+  // frames of a channel, points of all, a panel of products
   std::int64_t scratch_floats(const Correlation& p) const {
-    return row_floats(frames(p, tiles.size), p.v) + kPoints * p.c * ld + kPoints * kLanes * kDensePanel + kLanes;
+    return row_floats(frames(p, tiles.size), p.v) + kPoints * (p.c * ld + p.rows * kDensePanel) + kLanes;
   }
 };
 
@@ -85,57 +85,62 @@ inline void gather_points(const Correlation& p, const MinimalPlan& plan, std::in
   }
 }
 
-// Columns [column, column + width) of the tiles of results, for kLanes rows from `row` on, to y (rows of `y_row`),
-// which begins with the block. products: (kPoints, kLanes, kDensePanel).
-inline void finish_panel(const Correlation& p, const float* products, std::int64_t row, std::int64_t column,
-                         std::int64_t width, std::int64_t frames, float* y, std::int64_t y_row) {
-  constexpr std::int64_t plane = kLanes * kDensePanel;
+// Columns [column, column + width) of the tiles of results, to y, which begins with the block and has `frames` frames
+// from there on. products: (kPoints, rows, kDensePanel).
+inline void finish_panel(const Correlation& p, const float* products, std::int64_t column, std::int64_t width,
+                         std::int64_t frames, float* y) {
   for (std::int64_t begin = 0, count = 0; begin < width; begin += count) {
     const std::int64_t tile = (column + begin) / p.v, joint = (column + begin) % p.v;
     count = std::min(width - begin, p.v - joint);
-    for (std::int64_t i = 0; i < lanes_left(p.rows, row); ++i)
-      points_to_results(products + i * kDensePanel + begin, plane, count, p.v, frames - kTile * tile,
-                        p.bias == nullptr ? 0.0f : p.bias[row + i], y + (row + i) * y_row + kTile * tile * p.v + joint);
+    for (std::int64_t row = 0; row < p.rows; ++row)
+      points_to_results(products + row * kDensePanel + begin, p.rows * kDensePanel, count, p.v, frames - kTile * tile,
+                        p.bias == nullptr ? 0.0f : p.bias[row], y + (row * p.frames + kTile * tile) * p.v + joint);
   }
 }
 
-// One panel of a point, (rows, columns; kDensePanel), over the depth [begin, end), by parts: results are differences of
-// points, whose rounding errors must stay small.
-inline void multiply_point(std::int64_t begin, std::int64_t end, const float* packed, const std::int32_t* offsets,
-                           const float* points, std::int64_t rows, std::int64_t columns, float* products) {
+// Groups [first, end) that read any frame for the tiles of results [begin, begin + count).
+struct Groups {
+  std::int64_t first = 0, end = 0;
+
+  Groups(const Correlation& p, std::int64_t begin, std::int64_t count) {
+    for (std::int64_t group = 0; group < p.groups(); ++group) {
+      std::int64_t from = begin, to = begin + count;
+      p.tiles_of_group(group, from, to);
+      if (from >= to) continue;
+      if (end == 0) first = group;
+      end = group + 1;
+    }
+  }
+};
+
+// One panel of a point, (rows, columns; kDensePanel), by parts of the depth: results are differences of points, whose
+// rounding errors must stay small, and a part of the frames' points stays in L1.
+inline void multiply_point(const Correlation& p, const Groups& groups, const float* packed, const std::int32_t* offsets,
+                           const float* points, std::int64_t columns, float* products) {
   constexpr std::int64_t kPart = 128;
+  const std::int64_t begin = groups.first * p.c, end = groups.end * p.c;
   std::int64_t from = begin;
   do {
     const std::int64_t depth = std::min(kPart, end - from);
-    gathered_product({packed + from * kLanes, 1, kLanes, points, 0, products, kDensePanel, depth, from > begin,
-                      offsets + from, true},
-                     rows, columns);
+    for (std::int64_t row = 0; row < p.rows; row += kLanes)
+      gathered_product({packed + row * p.depth() + from * kLanes, 1, kLanes, points, 0, products + row * kDensePanel,
+                        kDensePanel, depth, from > begin, offsets + from, true},
+                       lanes_left(p.rows, row), columns);
     from += depth;
   } while (from < end);
 }
 
-// The results of `length` tiles from `first` on; points by `gather_points`, products as above.
+// The results of `length` tiles from `first` on; points by `gather_points`; products: (kPoints, rows, kDensePanel).
 inline void multiply_points(const Correlation& p, const MinimalPlan& plan, const float* packed,
                             const std::int32_t* offsets, const float* points, std::int64_t first, std::int64_t length,
                             float* products, float* y) {
-  const std::int64_t frames = p.frames - kTile * first;
   for (std::int64_t column = 0; column < length * p.v; column += kDensePanel) {
-    const std::int64_t width = std::min(kDensePanel, length * p.v - column);
-    std::int64_t group = 0, end = 0;  // groups that read any frame for these tiles
-    for (std::int64_t i = 0; i < p.groups(); ++i) {
-      std::int64_t from = first + column / p.v, to = first + (column + width - 1) / p.v + 1;
-      p.tiles_of_group(i, from, to);
-      if (from >= to) continue;
-      if (end == 0) group = i;
-      end = i + 1;
-    }
-    for (std::int64_t row = 0; row < p.rows; row += kLanes) {
-      for (std::int64_t point = 0; point < kPoints; ++point)
-        multiply_point(group * p.c, end * p.c, packed + point * plan.plane + row * p.depth(), offsets,
-                       points + point * p.c * plan.ld + column, lanes_left(p.rows, row), round_up(width, kLanes),
-                       products + point * kLanes * kDensePanel);
-      finish_panel(p, products, row, column, width, frames, y, p.frames * p.v);
-    }
+    const std::int64_t width = std::min(kDensePanel, length * p.v - column), tile = column / p.v;
+    const Groups groups(p, first + tile, (column + width - 1) / p.v + 1 - tile);
+    for (std::int64_t point = 0; point < kPoints; ++point)
+      multiply_point(p, groups, packed + point * plan.plane, offsets, points + point * p.c * plan.ld + column,
+                     round_up(width, kLanes), products + point * p.rows * kDensePanel);
+    finish_panel(p, products, column, width, p.frames - kTile * first, y);
   }
 }
 

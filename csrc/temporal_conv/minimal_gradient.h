@@ -74,11 +74,13 @@ inline void add_points(const Correlation& p, const MinimalGradientPlan& plan, st
       p.tiles_of_group(group, begin, end);
       if (begin >= end) continue;
       const std::int64_t skipped = (begin - first) * p.v;
-      product({points + point * p.rows * plan.ld_rows + skipped, plan.ld_rows, 1,
-               columns + (point * plan.columns + skipped + group * p.v) * plan.ld_channels, plan.ld_channels,
-               sums + (point * p.groups() + group) * p.rows * plan.ld_channels, plan.ld_channels, (end - begin) * p.v,
-               true},
-              p.rows, round_up(p.c, kLanes));
+      const float* const a = points + point * p.rows * plan.ld_rows + skipped;
+      const float* const b = columns + (point * plan.columns + skipped + group * p.v) * plan.ld_channels;
+      float* const c = sums + (point * p.groups() + group) * p.rows * plan.ld_channels;
+      for (std::int64_t column = 0; column < p.c; column += kDensePanel)  // of b, which stays in L1
+        product(
+            {a, plan.ld_rows, 1, b + column, plan.ld_channels, c + column, plan.ld_channels, (end - begin) * p.v, true},
+            p.rows, round_up(std::min(kDensePanel, p.c - column), kLanes));
     }
 }
 
