@@ -104,7 +104,6 @@ CASES = [
     case("GRU of HiCo", "gru", (64, 16, 512), 256),
     case("LSTM of HiCo", "lstm", (64, 64, 512), 256),
     case("GRU of ISC at batch 8, frame by frame", "gru", (8, 64, 150), 1024, 3, stepping=True),
-    case("GRU of ISC, frame by frame", "gru", (64, 64, 150), 1024, 3, sizes="full", stepping=True),
     case("GRU of ISC", "gru", (64, 64, 150), 1024, 3, sizes="full"),
 ]
 

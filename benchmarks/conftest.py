@@ -32,9 +32,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
         cases = race.chosen(metafunc.module.CASES, metafunc.config.getoption("--sizes"))
-        limit = pytest.mark.timeout(LIMITS[metafunc.config.getoption("--sizes")])
-        metafunc.definition.add_marker(limit)
         metafunc.parametrize("case", cases, ids=lambda case: case.name)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "case" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(LIMITS[config.getoption("--sizes")]))
 
 
 @pytest.fixture(scope="module")

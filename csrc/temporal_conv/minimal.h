@@ -60,17 +60,17 @@ inline void results_to_points(const float* results, std::int64_t tiles, std::int
     }
 }
 
-// The first `left` of a tile's results, `v` apart, for `count` joints; points: planes `stride` apart, read by whole
-// vectors.
+// Results [begin, end) of a tile, `v` apart, for `count` joints; points: planes `stride` apart, read by whole vectors.
 inline void points_to_results(const float* points, std::int64_t stride, std::int64_t count, std::int64_t v,
-                              std::int64_t left, float bias, float* results) {
+                              std::int64_t begin, std::int64_t end, float bias, float* results) {
   for (std::int64_t j = 0; j < count; j += kLanes) {
     const int lanes = lanes_left(count, j);
     const Vec p1 = load(points + stride + j), p2 = load(points + 2 * stride + j), p3 = load(points + 3 * stride + j);
-    store_part(results + j, load(points + j) + p1 + p2 + p3 + bias, lanes);
-    if (left > 1) store_part(results + v + j, 0.5f * p1 - p2 + 2.0f * p3 + bias, lanes);
-    if (left > 2)
-      store_part(results + 2 * v + j, 0.25f * p1 + p2 + 4.0f * p3 + load(points + 4 * stride + j) + bias, lanes);
+    if (begin < 1) store_part(results + j, load(points + j) + p1 + p2 + p3 + bias, lanes);
+    if (begin < 2 && end > 1) store_part(results + (1 - begin) * v + j, 0.5f * p1 - p2 + 2.0f * p3 + bias, lanes);
+    if (end > 2)
+      store_part(results + (2 - begin) * v + j, 0.25f * p1 + p2 + 4.0f * p3 + load(points + 4 * stride + j) + bias,
+                 lanes);
   }
 }
 

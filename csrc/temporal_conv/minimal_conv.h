@@ -24,12 +24,20 @@ struct Correlation {
 
   std::int64_t groups() const { return ceil_div(kernel, kTile); }
   std::int64_t depth() const { return groups() * c; }
+  std::int64_t tiles() const { return ceil_div(frames, kTile); }
+  // Of results that are too many one lies before the first frame: both ends then have tiles that read padding only.
+  std::int64_t first_result(std::int64_t tile) const { return kTile * tile - (kTile * tiles() - frames) / 2; }
+  std::int64_t first_read(std::int64_t tile) const { return first_result(tile) - padding; }
 
-  // Tiles of frames [first, end) of which group `group` reads anything, of those with results [begin, begin + count).
+  // Leaves of the tiles [begin, end) those of which group `group` reads any frame.
   void tiles_of_group(std::int64_t group, std::int64_t& begin, std::int64_t& end) const {
-    const std::int64_t lowest = ceil_div(std::max<std::int64_t>(0, padding - kPoints + 1), kTile) - group;
-    begin = std::max(begin, lowest);
-    end = std::min(end, (t + padding - 1) / kTile + 1 - group);
+    while (begin < end && first_read(begin + group) + kPoints <= 0) ++begin;
+    while (begin < end && first_read(end - 1 + group) >= t) --end;
+  }
+  // Frames [begin, end) of y among the results of `length` tiles from `first` on.
+  void results_of(std::int64_t first, std::int64_t length, std::int64_t& begin, std::int64_t& end) const {
+    begin = std::max<std::int64_t>(0, first_result(first));
+    end = std::min(frames, first_result(first + length));
   }
   float tap(std::int64_t row, std::int64_t channel, std::int64_t number) const {
     return number < kernel ? weight[row * w_row + channel * w_channel + number * w_tap] : 0.0f;
@@ -44,7 +52,7 @@ struct MinimalPlan {
   std::int64_t plane;                                       // packed weights of a point
 
   explicit MinimalPlan(const Correlation& p)
-      : tiles(ceil_div(p.frames, kTile), kBlockFloats / (kPoints * p.c * p.v) - p.groups() + 1),
+      : tiles(p.tiles(), kBlockFloats / (kPoints * p.c * p.v) - p.groups() + 1),
         ld(row_floats(tiles.size + p.groups() - 1, p.v)),
         plane(round_up(p.rows, kLanes) * p.depth()) {}
 
@@ -78,23 +86,26 @@ inline void pack_points(const Correlation& p, const MinimalPlan& plan, std::int6
 // channel.
 inline void gather_points(const Correlation& p, const MinimalPlan& plan, std::int64_t sample, std::int64_t first,
                           std::int64_t length, float* frames, float* points) {
-  const FrameRange range{kTile * first - p.padding, 1, plan.frames(p, length)};
+  const FrameRange range{p.first_read(first), 1, plan.frames(p, length)};
   for (std::int64_t channel = 0; channel < p.c; ++channel) {
     copy_frames(p.x + (sample * p.c + channel) * p.t * p.v, channel, p.t, p.v, range, p.map, frames);
     frames_to_points(frames, length + p.groups() - 1, p.v, points + channel * plan.ld, p.c * plan.ld);
   }
 }
 
-// Columns [column, column + width) of the tiles of results, to y, which begins with the block and has `frames` frames
-// from there on. products: (kPoints, rows, kDensePanel).
-inline void finish_panel(const Correlation& p, const float* products, std::int64_t column, std::int64_t width,
-                         std::int64_t frames, float* y) {
-  for (std::int64_t begin = 0, count = 0; begin < width; begin += count) {
-    const std::int64_t tile = (column + begin) / p.v, joint = (column + begin) % p.v;
-    count = std::min(width - begin, p.v - joint);
+// Columns [column, column + width) of the tiles from `first` on, to a sample's y (rows, frames, v). products: (kPoints,
+// rows, kDensePanel).
+inline void finish_panel(const Correlation& p, const float* products, std::int64_t first, std::int64_t column,
+                         std::int64_t width, float* y) {
+  for (std::int64_t at = 0, count = 0; at < width; at += count) {
+    const std::int64_t tile = first + (column + at) / p.v, joint = (column + at) % p.v;
+    count = std::min(width - at, p.v - joint);
+    std::int64_t begin, end;
+    p.results_of(tile, 1, begin, end);
+    const std::int64_t frame = p.first_result(tile);
     for (std::int64_t row = 0; row < p.rows; ++row)
-      points_to_results(products + row * kDensePanel + begin, p.rows * kDensePanel, count, p.v, frames - kTile * tile,
-                        p.bias == nullptr ? 0.0f : p.bias[row], y + (row * p.frames + kTile * tile) * p.v + joint);
+      points_to_results(products + row * kDensePanel + at, p.rows * kDensePanel, count, p.v, begin - frame, end - frame,
+                        p.bias == nullptr ? 0.0f : p.bias[row], y + (row * p.frames + begin) * p.v + joint);
   }
 }
 
@@ -130,7 +141,7 @@ inline void multiply_point(const Correlation& p, const Groups& groups, const flo
   } while (from < end);
 }
 
-// The results of `length` tiles from `first` on; points by `gather_points`; products: (kPoints, rows, kDensePanel).
+// The results of `length` tiles from `first` on to a sample's y; points by `gather_points`, products as above.
 inline void multiply_points(const Correlation& p, const MinimalPlan& plan, const float* packed,
                             const std::int32_t* offsets, const float* points, std::int64_t first, std::int64_t length,
                             float* products, float* y) {
@@ -140,7 +151,7 @@ inline void multiply_points(const Correlation& p, const MinimalPlan& plan, const
     for (std::int64_t point = 0; point < kPoints; ++point)
       multiply_point(p, groups, packed + point * plan.plane, offsets, points + point * p.c * plan.ld + column,
                      round_up(width, kLanes), products + point * p.rows * kDensePanel);
-    finish_panel(p, products, column, width, p.frames - kTile * first, y);
+    finish_panel(p, products, first, column, width, y);
   }
 }
 
@@ -161,9 +172,11 @@ inline bool correlate_minimally(const Correlation& p, const MinimalPlan& plan, f
            const std::int64_t first = plan.tiles.first(block), length = plan.tiles.length(block);
            float* const points = memory + row_floats(plan.frames(p, plan.tiles.size), p.v);
            gather_points(p, plan, sample, first, length, memory, points);
-           float* const target = y + (sample * p.rows * p.frames + kTile * first) * p.v;
-           multiply_points(p, plan, packed, offsets, points, first, length, points + kPoints * p.c * plan.ld, target);
-           done(chunk, target, std::min(kTile * length, p.frames - kTile * first));
+           float* const own = y + sample * p.rows * p.frames * p.v;
+           multiply_points(p, plan, packed, offsets, points, first, length, points + kPoints * p.c * plan.ld, own);
+           std::int64_t begin, end;
+           p.results_of(first, length, begin, end);
+           done(chunk, own + begin * p.v, end - begin);
          });
 }
 

@@ -38,7 +38,7 @@ struct MinimalGradientPlan {
 // channels.
 inline void gather_columns(const Correlation& p, const MinimalGradientPlan& plan, std::int64_t sample,
                            std::int64_t first, std::int64_t length, float* frames, float* rows, float* columns) {
-  const FrameRange range{kTile * first - p.padding, 1, plan.blocks.frames(p, length)};
+  const FrameRange range{p.first_read(first), 1, plan.blocks.frames(p, length)};
   const std::int64_t tiles = length + p.groups() - 1;
   for (std::int64_t channel = 0; channel < p.c; channel += kLanes) {
     const std::int64_t count = lanes_left(p.c, channel);
@@ -56,7 +56,7 @@ inline void gather_columns(const Correlation& p, const MinimalGradientPlan& plan
 inline void gather_results(const Correlation& p, const MinimalGradientPlan& plan, const float* y_gradient,
                            std::int64_t sample, std::int64_t first, std::int64_t length, float* frames, float* points,
                            float* of_bias) {
-  const FrameRange range{kTile * first, 1, kTile * length};
+  const FrameRange range{p.first_result(first), 1, kTile * length};
   for (std::int64_t row = 0; row < p.rows; ++row) {
     const float* const own = y_gradient + (sample * p.rows + row) * p.frames * p.v;
     copy_frames(own, row, p.frames, p.v, range, {}, frames);

@@ -187,7 +187,7 @@ bool filters_minimally(const TemporalConvProblem& p) {
   const Correlation own = correlation_of(p);
   std::int64_t minimal = 0, direct = 0;
   for (std::int64_t group = 0; group < own.groups(); ++group) {
-    std::int64_t begin = 0, end = ceil_div(p.t_out(), kTile);
+    std::int64_t begin = 0, end = own.tiles();
     own.tiles_of_group(group, begin, end);
     minimal += kPoints * std::max<std::int64_t>(0, end - begin);
   }
@@ -212,7 +212,9 @@ bool convolve_minimally(const TemporalConvProblem& p, float* y, const TemporalCo
   if (!correlate_minimally(own, plan, workspace + round_up(partial_floats, 16), y, take)) return false;
   const auto frames_of = [&](std::int64_t block) {
     const std::int64_t part = block % plan.tiles.count;
-    return std::min(kTile * plan.tiles.length(part), p.t_out() - kTile * plan.tiles.first(part));
+    std::int64_t begin, end;
+    own.results_of(plan.tiles.first(part), plan.tiles.length(part), begin, end);
+    return end - begin;
   };
   taken.merge(frames_of, statistics);
   return true;

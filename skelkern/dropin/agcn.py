@@ -22,9 +22,8 @@ def similarities(x: Tensor, first: nn.ModuleList, second: nn.ModuleList) -> Tens
     """Mean products of two embeddings of every pair of joints: x (N, C, T, V) -> (N, K, V, V)."""
     subsets, n, v = len(first), x.shape[0], x.shape[3]
     pairs = nn.ModuleList(layer for pair in zip(first, second, strict=True) for layer in pair)
-    embedded = temporal_conv(x, *merged(pairs)).view(n * subsets, 2, -1, v)
-    products = torch.bmm(embedded[:, 0].transpose(1, 2), embedded[:, 1])
-    return (products / embedded.shape[2]).view(n, subsets, v, v)
+    one, other = temporal_conv(x, *merged(pairs)).view(n * subsets, 2, -1, v).unbind(1)
+    return (torch.bmm(one.transpose(1, 2), other) / one.shape[1]).view(n, subsets, v, v)
 
 
 def sum_over_subsets(x: Tensor, convolutions: nn.ModuleList, adjacency: Tensor) -> Tensor:
