@@ -54,26 +54,6 @@ void farthest_points(std::uintptr_t points, std::uintptr_t mask, const std::arra
                    pointer<std::int64_t>(picks)));
 }
 
-// arrays: (points of either side, masks of either side, weights); sizes: (b, n of either side, d)
-skelkern::ChamferProblem chamfer_problem(const std::array<std::uintptr_t, 5>& arrays,
-                                         const std::array<std::int64_t, 4>& sizes, bool squared, int threads) {
-  const auto [b, n, m, d] = sizes;
-  return {{pointer<const float>(arrays[0]), pointer<const float>(arrays[1])},
-          {pointer<const bool>(arrays[2]), pointer<const bool>(arrays[3])},
-          pointer<const float>(arrays[4]),
-          b,
-          {n, m},
-          d,
-          squared,
-          threads};
-}
-
-// nearest: (distances of either side, indices of either side)
-skelkern::ChamferNearest chamfer_nearest(const std::array<std::uintptr_t, 4>& nearest) {
-  return {{pointer<float>(nearest[0]), pointer<float>(nearest[1])},
-          {pointer<std::int32_t>(nearest[2]), pointer<std::int32_t>(nearest[3])}};
-}
-
 void chamfer_forward(const std::array<std::uintptr_t, 5>& arrays, const std::array<std::int64_t, 4>& sizes,
                      bool squared, int threads, const std::array<std::uintptr_t, 4>& nearest) {
   pybind11::gil_scoped_release release;
@@ -131,29 +111,10 @@ void knn(std::uintptr_t points, std::uintptr_t mask, const std::array<std::int64
                                  pointer<std::int64_t>(neighbors)));
 }
 
-// arrays: (frames, offsets, index, times, linear, linear_joints, translation, joint_order, joint_keep)
-// sizes: (total, persons, joints, channels, samples, views, length). Returns whether all values were in range.
+// Returns whether all values were in range.
 bool sample_clips(const std::array<std::uintptr_t, 9>& arrays, bool frames_are_bfloat16,
                   const std::array<std::int64_t, 7>& sizes, int threads, std::uintptr_t clips) {
-  const auto [total, persons, joints, channels, samples, views, length] = sizes;
-  const skelkern::SampleClipsProblem problem{pointer<const void>(arrays[0]),
-                                             frames_are_bfloat16,
-                                             pointer<const std::int64_t>(arrays[1]),
-                                             pointer<const std::int64_t>(arrays[2]),
-                                             pointer<const float>(arrays[3]),
-                                             pointer<const float>(arrays[4]),
-                                             pointer<const bool>(arrays[5]),
-                                             pointer<const float>(arrays[6]),
-                                             pointer<const std::int64_t>(arrays[7]),
-                                             pointer<const bool>(arrays[8]),
-                                             total,
-                                             persons,
-                                             joints,
-                                             channels,
-                                             samples,
-                                             views,
-                                             length,
-                                             threads};
+  const auto problem = sample_clips_problem(arrays, frames_are_bfloat16, sizes, threads);
   pybind11::gil_scoped_release release;
   const auto result = SKELKERN_PICK(sample_clips).run(problem, pointer<float>(clips));
   require(result != skelkern::SampleClipsResult::out_of_memory);

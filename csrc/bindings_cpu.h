@@ -4,16 +4,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <array>
-#include <cstdint>
 #include <new>
 
+#include "bindings.h"
 #include "common/levels.h"
-
-template <class T>
-T* pointer(std::uintptr_t address) {
-  return reinterpret_cast<T*>(address);
-}
 
 inline void require(bool had_memory) {
   if (!had_memory) throw std::bad_alloc();

@@ -1,3 +1,6 @@
+#include <algorithm>
+
+#include "emulated.h"
 #include "native.h"
 #include "sample_clips/sample_clips.h"
 
@@ -27,10 +30,19 @@ void check_clips() {
                                              views,
                                              length,
                                              kThreads};
-  at_every_level<skelkern::SampleClips>(
-      "sample_clips", LEVELS_OF(sample_clips), [&](const auto& table, Results& results) {
-        Array<float> clips(views * channels * length * joints * persons);
-        require(table.run(problem, clips.get()) == skelkern::SampleClipsResult::done, "memory");
-        results.add(clips);
-      });
+  at_every_level<skelkern::SampleClips>("sample_clips", and_emulated(LEVELS_OF(sample_clips), emulated_sample_clips),
+                                        [&](const auto& table, Results& results) {
+                                          Array<float> clips(views * channels * length * joints * persons);
+                                          require(table.run(problem, clips.get()) == skelkern::SampleClipsResult::done,
+                                                  "memory");
+                                          results.add(clips);
+                                        });
+  index[0] = 2, order[joints] = joints;  // on a GPU a view without a sample, and a joint that there is not, are 0
+  Array<float> clips(views * channels * length * joints * persons);
+  require(LEVELS_OF(sample_clips)[0]->run(problem, clips.get()) == skelkern::SampleClipsResult::bad_value, "bad value");
+  emulated_sample_clips.run(problem, clips.get());
+  const float* const first = clips.get();
+  require(std::all_of(first, first + clips.size() / views, [](float value) { return value == 0; }),
+          "view without sample");
+  require(first[clips.size() / views] == 0, "joint out of range");
 }

@@ -1,5 +1,6 @@
 #include "chamfer/chamfer.h"
 #include "edge_conv/edge_conv.h"
+#include "emulated.h"
 #include "farthest_points/farthest_points.h"
 #include "knn/knn.h"
 #include "native.h"
@@ -10,13 +11,14 @@ void check_knn(std::int64_t b, std::int64_t n, std::int64_t d, std::int64_t k) {
   auto points = random_floats(b * n * d);
   auto mask = random_mask(b * n);
   for (const bool* const valid : {static_cast<const bool*>(nullptr), static_cast<const bool*>(mask.get())})
-    at_every_level<skelkern::Knn>("knn", LEVELS_OF(knn), [&](const auto& table, Results& results) {
-      Array<std::int64_t> neighbors(b * n * k);
-      require(table.run({points.get(), valid, b, n, d, k, kThreads}, neighbors.get()), "memory");
-      for (std::int64_t i = 0; i < neighbors.size(); ++i)
-        require(neighbors[i] >= 0 && neighbors[i] < n, "knn: an index is out of range");
-      results.add(neighbors);
-    });
+    at_every_level<skelkern::Knn>(
+        "knn", and_emulated(LEVELS_OF(knn), emulated_knn), [&](const auto& table, Results& results) {
+          Array<std::int64_t> neighbors(b * n * k);
+          require(table.run({points.get(), valid, b, n, d, k, kThreads}, neighbors.get()), "memory");
+          for (std::int64_t i = 0; i < neighbors.size(); ++i)
+            require(neighbors[i] >= 0 && neighbors[i] < n, "knn: an index is out of range");
+          results.add(neighbors);
+        });
 }
 
 void check_edge_conv(std::int64_t b, std::int64_t n, std::int64_t k, std::int64_t c, std::int64_t c_out, bool masked) {
@@ -67,23 +69,25 @@ void check_chamfer(std::int64_t b, std::int64_t n, std::int64_t m, std::int64_t 
                                          d,
                                          !masked,
                                          kThreads};
-  at_every_level<skelkern::Chamfer>("chamfer", LEVELS_OF(chamfer), [&](const auto& table, Results& results) {
-    Array<float> to_y(b * n), to_x(b * m), of_x(x.size()), of_y(y.size());
-    Array<std::int32_t> from_x(b * n), from_y(b * m);
-    const skelkern::ChamferNearest nearest{{to_y.get(), to_x.get()}, {from_x.get(), from_y.get()}};
-    const float* const incoming[2] = {to_y.get(), to_x.get()};
-    float* const outgoing[2] = {of_x.get(), of_y.get()};
-    require(table.forward(problem, nearest), "memory");
-    require(table.backward(problem, nearest, incoming, outgoing), "memory");
-    results.add(to_y), results.add(to_x), results.add(of_x), results.add(of_y);
-  });
+  at_every_level<skelkern::Chamfer>(
+      "chamfer", and_emulated(LEVELS_OF(chamfer), emulated_chamfer), [&](const auto& table, Results& results) {
+        Array<float> to_y(b * n), to_x(b * m), of_x(x.size()), of_y(y.size());
+        Array<std::int32_t> from_x(b * n), from_y(b * m);
+        const skelkern::ChamferNearest nearest{{to_y.get(), to_x.get()}, {from_x.get(), from_y.get()}};
+        const float* const incoming[2] = {to_y.get(), to_x.get()};
+        float* const outgoing[2] = {of_x.get(), of_y.get()};
+        require(table.forward(problem, nearest), "memory");
+        require(table.backward(problem, nearest, incoming, outgoing), "memory");
+        results.add(to_y), results.add(to_x), results.add(of_x), results.add(of_y);
+      });
 }
 
 void check_farthest_points(std::int64_t b, std::int64_t n, std::int64_t d, std::int64_t m) {
   auto points = random_floats(b * n * d);
   auto mask = random_mask(b * n);
   at_every_level<skelkern::FarthestPoints>(
-      "farthest_points", LEVELS_OF(farthest_points), [&](const auto& table, Results& results) {
+      "farthest_points", and_emulated(LEVELS_OF(farthest_points), emulated_farthest_points),
+      [&](const auto& table, Results& results) {
         Array<std::int64_t> picks(b * m);
         require(table.run({points.get(), mask.get(), b, n, d, m, n - 1, kThreads}, picks.get()), "memory");
         results.add(picks);
@@ -98,12 +102,21 @@ void check_clouds() {
   check_knn(1, 100, 11, 20);
   check_knn(3, 77, 16, 77);
   check_knn(3, 200, 5, 50);
+  check_knn(2, 131, 8, 9);
+  check_knn(7, 25, 3, 20);
+  check_knn(1, 70, 131, 33);
   check_edge_conv(1, 2, 1, 1, 1, false);
   check_edge_conv(2, 19, 5, 17, 33, true);
   check_edge_conv(9, 40, 7, 16, 70, false);
   check_chamfer(1, 1, 1, 1, false);
   check_chamfer(1, 70, 150, 3, true);
   check_chamfer(9, 33, 17, 6, false);
+  check_chamfer(1, 131, 40, 11, true);
+  check_chamfer(2, 70, 65, 131, true);
   check_farthest_points(3, 45, 3, 45);
   check_farthest_points(1, 1, 17, 1);
+  check_farthest_points(2, 25, 2, 9);
+  check_farthest_points(1, 97, 3, 20);
+  check_farthest_points(1, 523, 3, 30);
+  check_farthest_points(2, 301, 5, 12);
 }

@@ -4,6 +4,7 @@
 #include "native.h"
 
 int main(int count, char** arguments) {
+  const int caught = check_planted_faults();
   double seconds = 1.0;
   std::uint64_t seed = 1;
   for (int i = 1; i + 1 < count; i += 2) {
@@ -16,7 +17,9 @@ int main(int count, char** arguments) {
   check_clouds();
   check_clips();
   check_retrieval();
-  std::printf("kernels: levels up to %s agree, no error found\n", skelkern::level_name(skelkern::cpu_level()));
+  std::printf("kernels: levels up to %s and the emulated GPU agree, no error found\n",
+              skelkern::level_name(skelkern::cpu_level()));
+  std::printf("emulation: %d planted faults caught\n", caught);
   std::printf("parser: %lld inputs of seed %llu in %.0f s, no error found\n",
               static_cast<long long>(fuzz_ntu_skeleton(seconds, seed)), static_cast<unsigned long long>(seed), seconds);
   return 0;

@@ -112,6 +112,16 @@ void at_every_level(const std::string& what, const std::vector<const Table*>& ta
   }
 }
 
+// The tables of the levels and, behind them, one that runs the GPU's kernels emulated.
+template <class Table>
+std::vector<const Table*> and_emulated(std::vector<const Table*> tables, const Table& emulated) {
+  tables.push_back(&emulated);
+  return tables;
+}
+
+// Faults planted into kernels, each in a process of its own: returns how many were caught, which is all.
+int check_planted_faults();
+
 void check_losses();
 void check_convolutions();
 void check_sequences();

@@ -7,12 +7,16 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-flags=(-std=c++17 -DSKELKERN_LEVEL=baseline -Icsrc -Itests/native)
+flags=(-std=c++17 -DSKELKERN_LEVEL=baseline -DSKELKERN_EMULATED -Icsrc -Itests/native)
 arm64=aarch64-linux-gnu-g++
 
 if command -v $arm64 > /dev/null; then
   for source in csrc/*/*.cpp tests/native/*.cpp; do
     $arm64 "${flags[@]}" -fopenmp -O2 -ffp-contract=fast -Wall -Wextra -Werror -c "$source" \
+      -o "$out/$(basename "$source").o"
+  done
+  for source in csrc/*/*.cu; do
+    $arm64 "${flags[@]}" -O2 -ffp-contract=fast -Wall -Wextra -Werror -Wno-unknown-pragmas -x c++ -c "$source" \
       -o "$out/$(basename "$source").o"
   done
   echo "arm64: all files compile"
