@@ -1,6 +1,7 @@
 """Argument checks of the public functions: every error names the argument, what was expected and what was found."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,6 +77,14 @@ def check_count(name: str, value: Any, low: int, high: int) -> None:
         raise TypeError(f"{name}: expected a whole number, found {type(value).__name__}")
     if not low <= value <= high:
         raise ValueError(f"{name}: expected a whole number in [{low}, {high}], found {value}")
+
+
+def checks_values(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's values may be looked at: not while compiling, and on a GPU, where that waits for it, only with
+    SKELKERN_CHECKS=1."""
+    if torch.compiler.is_compiling():
+        return False
+    return tensor.device.type == "cpu" or os.environ.get("SKELKERN_CHECKS", "0") == "1"
 
 
 def check_clouds(points: Any, mask: Any) -> int:

@@ -9,6 +9,7 @@ import torch
 
 import skelkern
 from skelkern import _cpu
+from skelkern.cuda_kernels import BUILT, cuda_module
 from skelkern.dispatch import OPS, explain_tensors
 
 
@@ -39,7 +40,7 @@ def report() -> str:
         f"CPU level: {_cpu.level()} (SKELKERN_CPU_LEVEL lowers it)",
         f"threads: {torch.get_num_threads()} (torch.set_num_threads)",
         f"OpenMP: {', '.join(libraries) or 'not found'}",
-        "CUDA kernels: none in this build",
+        f"CUDA kernels: {cuda_module().built_for() if BUILT else 'none in this build'}",
         f"devices: {'; '.join(devices())}",
     ]
     if len(libraries) > 1:

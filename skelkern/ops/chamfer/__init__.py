@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from skelkern import _cpu
-from skelkern.checks import check_choice, check_same, check_shape, check_tensor
+from skelkern.checks import check_choice, check_same, check_shape, check_tensor, checks_values
+from skelkern.cuda_kernels import cuda_kernel_why_not
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.chamfer import reference
-from skelkern.registration import addresses, float32, not_twice_differentiable, register
+from skelkern.ops.chamfer.cuda import cuda_distances
+from skelkern.ops.chamfer.kernels import register_kernels
 
 REDUCTIONS = ("sum_of_means", "max_of_means", "sum", "none")
 
@@ -44,7 +46,7 @@ def chamfer_distance(
             "none": both, (B, N) and (B, M), 0 for points that do not count.
         squared: squared distances instead of Euclidean ones; the gradient of a Euclidean distance at 0 is 0.
         weights: (D) factors, not negative, of squared differences; no gradient.
-        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+        impl: "auto", "reference", "cpu" or "cuda"; see `skelkern.explain`.
 
     Returns:
         float32 (float64 for float64 inputs), differentiable by x and y. Means are over points that count; a pair of
@@ -89,7 +91,7 @@ def _check(x: Tensor, y: Tensor, x_mask: Tensor | None, y_mask: Tensor | None, w
         check_tensor("weights", weights)
         check_shape("weights", weights, "D", sizes)
     check_same("device", "x", x, y=y, x_mask=x_mask, y_mask=y_mask, weights=weights)
-    if weights is not None and not torch.compiler.is_compiling() and bool((weights < 0).any()):
+    if weights is not None and checks_values(weights) and bool((weights < 0).any()):
         raise ValueError(f"weights: expected no negative value, found {weights.min().item()}")
 
 
@@ -99,96 +101,11 @@ def _reference(x: Tensor, y: Tensor, x_mask: Any, y_mask: Any, weights: Any, squ
     return reference.nearest_distances(x.to(wide), y.to(wide), x_mask, y_mask, scale, squared)
 
 
-def _cpu_distances(*arguments: Any) -> tuple[Tensor, Tensor]:
-    to_y, to_x, *_ = chamfer_cpu(*arguments)
-    return to_y, to_x
-
-
-def _problem(
-    x: Tensor, y: Tensor, x_mask: Tensor | None, y_mask: Tensor | None, weights: Tensor | None
-) -> tuple[tuple[Tensor | None, ...], tuple[int, ...]]:
-    """(arrays, sizes) as the kernel takes them."""
-    masks = (None if mask is None else mask.contiguous() for mask in (x_mask, y_mask))
-    return (float32(x), float32(y), *masks, float32(weights)), (*x.shape[:2], *y.shape[1:])
-
-
-def _run_forward(
-    x: Tensor, y: Tensor, x_mask: Tensor | None, y_mask: Tensor | None, weights: Tensor | None, squared: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    arrays, sizes = _problem(x, y, x_mask, y_mask, weights)
-    to_y, to_x, of_x, of_y = _fake_forward(x, y, x_mask, y_mask, weights, squared)
-    nearest = addresses(to_y, to_x, of_x, of_y)
-    _cpu.chamfer_forward(addresses(*arrays), sizes, squared, torch.get_num_threads(), nearest)
-    return to_y, to_x, of_x, of_y
-
-
-def _fake_forward(
-    x: Tensor, y: Tensor, x_mask: Tensor | None, y_mask: Tensor | None, weights: Tensor | None, squared: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    to_y, to_x = (cloud.new_empty(cloud.shape[:2], dtype=torch.float32) for cloud in (x, y))
-    of_x, of_y = (cloud.new_empty(cloud.shape[:2], dtype=torch.int32) for cloud in (x, y))
-    return to_y, to_x, of_x, of_y
-
-
-def _run_backward(
-    to_y_gradient: Tensor,
-    to_x_gradient: Tensor,
-    x: Tensor,
-    y: Tensor,
-    weights: Tensor | None,
-    to_y: Tensor,
-    to_x: Tensor,
-    of_x: Tensor,
-    of_y: Tensor,
-    squared: bool,
-) -> tuple[Tensor, Tensor]:
-    arrays, sizes = _problem(x, y, None, None, weights)
-    incoming = float32(to_y_gradient), float32(to_x_gradient)
-    of_cloud = torch.empty(x.shape), torch.empty(y.shape)
-    options = (squared, torch.get_num_threads(), addresses(to_y, to_x, of_x, of_y))
-    _cpu.chamfer_backward(addresses(*arrays), sizes, *options, addresses(*incoming), addresses(*of_cloud))
-    return of_cloud[0].to(x.dtype), of_cloud[1].to(y.dtype)
-
-
-def _fake_backward(
-    to_y_gradient: Tensor, to_x_gradient: Tensor, x: Tensor, y: Tensor, *rest: Any
-) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), y.new_empty(y.shape)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, y, _, _, weights, ctx.squared = inputs
-    ctx.save_for_backward(x, y, weights, *output)
-    ctx.mark_non_differentiable(*output[2:])
-
-
-def _backward(ctx: Any, to_y: Tensor, to_x: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    of_x, of_y = chamfer_cpu_backward(to_y, to_x, *ctx.saved_tensors, ctx.squared)
-    needed = ctx.needs_input_grad
-    return of_x if needed[0] else None, of_y if needed[1] else None, None, None, None, None
-
-
-chamfer_cpu = register(
-    "chamfer_cpu(Tensor x, Tensor y, Tensor? x_mask, Tensor? y_mask, Tensor? weights, bool squared)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
-    device="CPU",
-    run=_run_forward,
-    fake=_fake_forward,
-    backward=_backward,
-    save=_save,
-)
-
-chamfer_cpu_backward = register(
-    "chamfer_cpu_backward(Tensor to_y_gradient, Tensor to_x_gradient, Tensor x, Tensor y, Tensor? weights, Tensor to_y,"
-    " Tensor to_x, Tensor of_x, Tensor of_y, bool squared) -> (Tensor, Tensor)",
-    device="CPU",
-    run=_run_backward,
-    fake=_fake_backward,
-    backward=not_twice_differentiable,
-)
+_cpu_distances = register_kernels("cpu", lambda: _cpu, lambda _: torch.get_num_threads())
 
 CHAMFER = register_op(
     "chamfer_distance",
+    Implementation("cuda", cuda_distances, cuda_kernel_why_not),
     Implementation("cpu", _cpu_distances, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )

@@ -5,10 +5,13 @@ from torch import Tensor
 
 from skelkern import _cpu
 from skelkern.checks import check_clouds, check_count
+from skelkern.cuda_kernels import cuda_kernel_why_not
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.farthest_points import reference
-from skelkern.registration import address, float32, register
+from skelkern.ops.farthest_points.cuda import farthest_points_cuda
+from skelkern.ops.farthest_points.problem import empty_picks, farthest_points_problem
+from skelkern.registration import address, register
 
 
 @accepts_numpy
@@ -27,7 +30,7 @@ def farthest_point_sample(
         m: number of points to pick, 1 ≤ m ≤ N.
         mask: (B, N) bool, points that may be picked; default all.
         start: index of the first pick; where it is outside the mask, the next one inside, around the end.
-        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+        impl: "auto", "reference", "cpu" or "cuda"; see `skelkern.explain`.
 
     Returns:
         (B, m) int64. With fewer than m points in the mask the first pick repeats; start where there are none.
@@ -50,24 +53,22 @@ def _reference(points: Tensor, m: int, mask: Tensor | None, start: int) -> Tenso
 
 
 def _run(points: Tensor, m: int, mask: Tensor | None, start: int) -> Tensor:
-    batch, count, dimensions = points.shape
-    source, valid = float32(points), None if mask is None else mask.contiguous()
-    picks = torch.empty(batch, m, dtype=torch.int64)
-    sizes = (batch, count, dimensions, m)
+    source, valid, sizes = farthest_points_problem(points, m, mask)
+    picks = empty_picks(points, m, mask, start)
     _cpu.farthest_points(address(source), address(valid), sizes, start, torch.get_num_threads(), address(picks))
     return picks
 
 
-def _fake(points: Tensor, m: int, mask: Tensor | None, start: int) -> Tensor:
-    return points.new_empty(points.shape[0], m, dtype=torch.int64)
-
-
 farthest_points_cpu = register(
-    "farthest_points_cpu(Tensor points, int m, Tensor? mask, int start) -> Tensor", device="CPU", run=_run, fake=_fake
+    "farthest_points_cpu(Tensor points, int m, Tensor? mask, int start) -> Tensor",
+    device="CPU",
+    run=_run,
+    fake=empty_picks,
 )
 
 FARTHEST_POINTS = register_op(
     "farthest_point_sample",
+    Implementation("cuda", farthest_points_cuda, cuda_kernel_why_not),
     Implementation("cpu", farthest_points_cpu, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )

@@ -5,10 +5,13 @@ from torch import Tensor
 
 from skelkern import _cpu
 from skelkern.checks import check_clouds, check_count
+from skelkern.cuda_kernels import cuda_kernel_why_not
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.knn import reference
-from skelkern.registration import address, float32, register
+from skelkern.ops.knn.cuda import knn_cuda
+from skelkern.ops.knn.problem import empty_neighbors, knn_problem
+from skelkern.registration import address, register
 
 
 @accepts_numpy
@@ -26,7 +29,7 @@ def knn(points: Tensor, k: int, mask: Tensor | None = None, *, impl: str = "auto
         points: (B, N, D).
         k: number of neighbours, 1 ≤ k ≤ N.
         mask: (B, N) bool, False for points that are nobody's neighbour; default all True.
-        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+        impl: "auto", "reference", "cpu" or "cuda"; see `skelkern.explain`.
 
     Returns:
         (B, N, k) int64. With fewer than k points in the mask the last neighbour is repeated; rows of points outside it
@@ -48,23 +51,19 @@ def _reference(points: Tensor, k: int, mask: Tensor | None) -> Tensor:
 
 
 def _run(points: Tensor, k: int, mask: Tensor | None) -> Tensor:
-    batch, count, dimensions = points.shape
-    source, valid = float32(points), None if mask is None else mask.contiguous()
-    neighbors = torch.empty(batch, count, k, dtype=torch.int64)
-    sizes = (batch, count, dimensions, k)
+    source, valid, sizes = knn_problem(points, k, mask)
+    neighbors = empty_neighbors(points, k, mask)
     _cpu.knn(address(source), address(valid), sizes, torch.get_num_threads(), address(neighbors))
     return neighbors
 
 
-def _fake(points: Tensor, k: int, mask: Tensor | None) -> Tensor:
-    batch, count, _ = points.shape
-    return points.new_empty(batch, count, k, dtype=torch.int64)
-
-
-knn_cpu = register("knn_cpu(Tensor points, int k, Tensor? mask) -> Tensor", device="CPU", run=_run, fake=_fake)
+knn_cpu = register(
+    "knn_cpu(Tensor points, int k, Tensor? mask) -> Tensor", device="CPU", run=_run, fake=empty_neighbors
+)
 
 KNN = register_op(
     "knn",
+    Implementation("cuda", knn_cuda, cuda_kernel_why_not),
     Implementation("cpu", knn_cpu, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )

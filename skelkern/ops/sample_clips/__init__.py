@@ -5,11 +5,14 @@ from torch import Tensor
 
 from skelkern import _cpu
 from skelkern.checks import check_same, check_shape, check_tensor
+from skelkern.cuda_kernels import cuda_kernel_why_not
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.memory import empty_output
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.sample_clips import reference
-from skelkern.registration import address, float32, register
+from skelkern.ops.sample_clips.cuda import sample_clips_cuda
+from skelkern.ops.sample_clips.problem import SIGNATURE, check_values, clips_shape, empty_clips, sample_clips_problem
+from skelkern.registration import address, addresses, register
 
 
 @accepts_numpy
@@ -43,7 +46,7 @@ def sample_clips(
         translation: (B, 3), C ≥ 3, in the unit of the frames.
         joint_order: (B, V) int64, joint that each output joint is taken from.
         joint_keep: (B, V) bool.
-        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+        impl: "auto", "reference", "cpu" or "cuda"; see `skelkern.explain`.
 
     Returns:
         (B, C, T, V, M) float32 (float64 for float64 frames).
@@ -51,7 +54,8 @@ def sample_clips(
     Raises:
         TypeError: a dtype is not as listed.
         ValueError: shapes or devices do not fit, an index or a joint is out of range, offsets do not describe F
-            frames, or a sample has none.
+            frames, or a sample has none. On a GPU values are looked at with SKELKERN_CHECKS=1 only; views and joints
+            out of range are 0.
     """
     tensors = (frames, offsets, index, times, linear, linear_joints, translation, joint_order, joint_keep)
     _check(*tensors)
@@ -88,66 +92,25 @@ def _check(frames: Tensor, offsets: Tensor, index: Tensor, times: Tensor, *optio
         raise ValueError(f"frames: expected at least 3 channels for linear or translation, found {sizes['C']}")
 
 
-def _check_values(frames: Tensor, offsets: Tensor, index: Tensor, joint_order: Tensor | None) -> None:
-    """Raises where an index would leave its array."""
-    samples = offsets.shape[0] - 1
-    _check_range("index", index, samples, "samples")
-    first, end = offsets[index], offsets[index + 1]
-    for view in ((first < 0) | (first >= end) | (end > frames.shape[0])).nonzero()[:1].flatten().tolist():
-        raise ValueError(
-            f"offsets: expected at least one frame inside [0, {frames.shape[0]}) for sample {index[view].item()}, "
-            f"found [{first[view].item()}, {end[view].item()})"
-        )
-    if joint_order is not None:
-        _check_range("joint_order", joint_order, frames.shape[2], "joints")
-
-
-def _check_range(name: str, values: Tensor, count: int, what: str) -> None:
-    wrong = values[(values < 0) | (values >= count)]
-    if wrong.numel() > 0:
-        raise ValueError(
-            f"{name}: expected values in [0, {count}), as there are {count} {what}, found {wrong[0].item()}"
-        )
-
-
 def _reference(frames: Tensor, offsets: Tensor, index: Tensor, times: Tensor, *options: Tensor | None) -> Tensor:
     if not torch.compiler.is_compiling():
-        _check_values(frames, offsets, index, options[3])
+        check_values(frames, offsets, index, options[3])
     return reference.sample_clips(frames, offsets, index, times, *options)
 
 
 def _run(frames: Tensor, offsets: Tensor, index: Tensor, times: Tensor, *options: Tensor | None) -> Tensor:
-    total, persons, joints, channels = frames.shape
-    views, length = times.shape
-    linear, linear_joints, translation, joint_order, joint_keep = options
-    arrays = [frames.contiguous(), offsets.contiguous(), index.contiguous(), float32(times), float32(linear)]
-    for option in (linear_joints, translation, joint_order, joint_keep):
-        arrays.append(None if option is None else option.contiguous())
-    clips = empty_output(views, channels, length, joints, persons)
-    sizes = (total, persons, joints, channels, offsets.shape[0] - 1, views, length)
-    addresses = tuple(address(array) for array in arrays)
-    half = frames.dtype == torch.bfloat16
-    if not _cpu.sample_clips(addresses, half, sizes, torch.get_num_threads(), address(clips)):
-        _check_values(frames, offsets, index, joint_order)
+    arrays, half, sizes = sample_clips_problem(frames, offsets, index, times, *options)
+    clips = empty_output(*clips_shape(frames, times))
+    if not _cpu.sample_clips(addresses(*arrays), half, sizes, torch.get_num_threads(), address(clips)):
+        check_values(frames, offsets, index, options[3])
     return clips
 
 
-def _fake(frames: Tensor, offsets: Tensor, index: Tensor, times: Tensor, *options: Tensor | None) -> Tensor:
-    views, length = times.shape
-    _, persons, joints, channels = frames.shape
-    return frames.new_empty(views, channels, length, joints, persons, dtype=torch.float32)
-
-
-sample_clips_cpu = register(
-    "sample_clips_cpu(Tensor frames, Tensor offsets, Tensor index, Tensor times, Tensor? linear, Tensor? linear_joints,"
-    " Tensor? translation, Tensor? joint_order, Tensor? joint_keep) -> Tensor",
-    device="CPU",
-    run=_run,
-    fake=_fake,
-)
+sample_clips_cpu = register(f"sample_clips_cpu{SIGNATURE}", device="CPU", run=_run, fake=empty_clips)
 
 SAMPLE_CLIPS = register_op(
     "sample_clips",
+    Implementation("cuda", sample_clips_cuda, cuda_kernel_why_not),
     Implementation("cpu", sample_clips_cpu, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )

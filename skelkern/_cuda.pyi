@@ -1,0 +1,26 @@
+"""The GPU's kernels; addresses are of contiguous arrays of the device, queues are of `skelkern.cuda_kernels.queue`."""
+
+def built_for() -> str: ...
+def knn(
+    points: int, mask: int, sizes: tuple[int, ...], queue: tuple[int, int], workspace: int, neighbors: int
+) -> None: ...
+def knn_workspace(sizes: tuple[int, ...]) -> int: ...
+def farthest_points(
+    points: int, mask: int, sizes: tuple[int, ...], start: int, queue: tuple[int, int], workspace: int, picks: int
+) -> None: ...
+def farthest_points_workspace(sizes: tuple[int, ...]) -> int: ...
+def chamfer_forward(
+    arrays: tuple[int, ...], sizes: tuple[int, ...], squared: bool, queue: tuple[int, int], nearest: tuple[int, ...]
+) -> None: ...
+def chamfer_backward(
+    arrays: tuple[int, ...],
+    sizes: tuple[int, ...],
+    squared: bool,
+    queue: tuple[int, int],
+    nearest: tuple[int, ...],
+    distance_gradients: tuple[int, ...],
+    gradients: tuple[int, ...],
+) -> None: ...
+def sample_clips(
+    arrays: tuple[int, ...], frames_are_bfloat16: bool, sizes: tuple[int, ...], queue: tuple[int, int], clips: int
+) -> None: ...

@@ -1,0 +1,75 @@
+"""What can be said of the CUDA implementations without a GPU."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import skelkern
+from skelkern import cuda_kernels
+from skelkern.cuda_kernels import BUILT, cuda_module
+
+ROOT = Path(__file__).parents[2]
+POINTS, OTHERS = torch.empty(2, 7, 3, device="meta"), torch.empty(2, 5, 3, device="meta")
+needs_module = pytest.mark.skipif(not BUILT, reason="this build has no CUDA kernels (nvcc was not found)")
+
+
+def test_shapes_and_types_are_those_of_the_cpu():
+    ops = torch.ops.skelkern
+    for name, arguments in (("knn", (POINTS, 4, None)), ("farthest_points", (POINTS, 4, None, 0))):
+        ours, cpu = (getattr(ops, f"{name}_{device}")(*arguments) for device in ("cuda", "cpu"))
+        assert (ours.shape, ours.dtype) == (cpu.shape, cpu.dtype), name
+    frames, whole = torch.empty(9, 2, 25, 3, device="meta"), torch.empty(3, dtype=torch.int64, device="meta")
+    clips = ops.sample_clips_cuda(frames, whole, whole, torch.empty(3, 6, device="meta"), *(None,) * 5)
+    assert (clips.shape, clips.dtype) == ((3, 3, 6, 25, 2), torch.float32)
+    x = POINTS.clone().requires_grad_()
+    to_y, to_x, of_x, of_y = ops.chamfer_cuda(x, OTHERS, None, None, None, True)
+    assert (to_y.shape, to_x.shape, of_x.dtype, of_y.requires_grad) == ((2, 7), (2, 5), torch.int32, False)
+    (gradient,) = torch.autograd.grad(to_y.sum() + to_x.sum(), x, create_graph=True)
+    assert gradient.shape == x.shape
+    with pytest.raises(RuntimeError, match="not twice differentiable, use impl='reference'"):
+        gradient.sum().backward()
+
+
+def test_tensors_of_the_cpu_are_refused_in_words():
+    points = torch.randn(2, 7, 3)
+    with pytest.raises(ValueError, match="impl='cuda' cannot run here: .*a tensor is on cpu"):
+        skelkern.knn(points, 2, impl="cuda")
+    assert "a tensor is on cpu" in str(skelkern.explain(skelkern.farthest_point_sample, points, 2))
+
+
+def test_a_build_without_kernels_says_so(monkeypatch):
+    monkeypatch.setattr(cuda_kernels, "BUILT", False)
+    with pytest.raises(ValueError, match="skelkern was built without CUDA"):
+        skelkern.knn(torch.randn(2, 7, 3), 2, impl="cuda")
+
+
+def test_the_module_is_imported_when_it_is_needed():
+    script = "import sys, skelkern; print('skelkern._cuda' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False"]
+
+
+@needs_module
+def test_the_module_needs_no_driver_and_no_cuda_library():
+    assert "compute capability" in cuda_module().built_for()
+    linked = subprocess.run(["ldd", cuda_module().__file__], capture_output=True, text=True, check=True).stdout
+    assert "libcu" not in linked
+
+
+@needs_module
+@pytest.mark.skipif(torch.cuda.is_available(), reason="kernels run here")
+def test_a_failed_launch_names_its_kernel():
+    with pytest.raises(RuntimeError, match="CUDA kernel knn_by_subtraction: "):
+        cuda_module().knn(0, 0, (1, 5, 3, 2), (0, 0), 0, 0)
+
+
+@needs_module
+def test_nothing_is_launched_for_empty_batches():
+    cuda_module().knn(0, 0, (0, 5, 3, 2), (0, 0), 0, 0)
+    cuda_module().knn(0, 0, (0, 5, 30, 2), (0, 0), 0, 0)
+    cuda_module().farthest_points(0, 0, (0, 5, 3, 2), 0, (0, 0), 0, 0)
+    cuda_module().sample_clips((0,) * 9, False, (9, 2, 25, 3, 2, 0, 7), (0, 0), 0)
+    cuda_module().chamfer_forward((0,) * 5, (0, 4, 5, 3), True, (0, 0), (0,) * 4)

@@ -1,0 +1,88 @@
+"""The CUDA kernels on a GPU: the error budget, determinism, capture into a graph. Skipped where there is none."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
+
+from budget import check_budget, evaluate
+from cases import CASES
+
+import skelkern
+from skelkern.dispatch import OPS
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch.cuda.is_available() is False")
+
+CUDA_CASES = [case for case in CASES if any(one.name == "cuda" for one in OPS[case.function.__name__].implementations)]
+every_case = pytest.mark.parametrize("case", CUDA_CASES, ids=str)
+
+
+def on_gpu(case, seed=0):
+    return {
+        name: value.cuda() if isinstance(value, torch.Tensor) else value
+        for name, value in case.make_inputs(seed).items()
+    }
+
+
+@every_case
+def test_the_kernel_is_chosen(case):
+    explanation = skelkern.explain(case.function, **on_gpu(case))
+    assert explanation.chosen == "cuda", str(explanation)
+
+
+@every_case
+def test_error_budget(case):
+    with skelkern.use("cuda"):
+        check_budget(case.function, lambda seed: on_gpu(case, seed), case.differentiable)
+
+
+@every_case
+def test_the_same_bits_every_time(case):
+    first, second = (evaluate(case.function, on_gpu(case), case.differentiable, impl="cuda") for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@every_case
+def test_capture_into_a_graph(case):
+    inputs = on_gpu(case)
+    expected = case.function(**inputs, impl="cuda")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = case.function(**inputs, impl="cuda")
+    graph.replay()
+    pairs = zip(*((one if isinstance(one, tuple) else (one,)) for one in (expected, captured)), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "k"), [(1, 3, 1), (25, 3, 20), (331, 2, 64), (97, 8, 33), (200, 64, 20), (150, 131, 7)]
+)
+def test_knn_of_every_path_is_exact_on_a_lattice(n, d, k):
+    points = torch.randint(-4, 4, (3, n, d), generator=torch.Generator().manual_seed(0)).float().cuda() + 100
+    mask = torch.rand(3, n, generator=torch.Generator().manual_seed(1)).cuda() < 0.7
+    for valid in (None, mask):
+        expected = skelkern.knn(points, k, valid, impl="reference")
+        assert torch.equal(skelkern.knn(points, k, valid, impl="cuda"), expected)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "m"), [(1, 3, 1), (25, 2, 9), (2048, 3, 64), (3000, 3, 40), (9000, 3, 20), (301, 17, 30)]
+)
+def test_farthest_points_of_every_path_are_exact_on_a_lattice(n, d, m):
+    points = torch.randint(-20, 20, (3, n, d), generator=torch.Generator().manual_seed(0)).float().cuda()
+    expected = skelkern.farthest_point_sample(points, m, start=n - 1, impl="reference")
+    assert torch.equal(skelkern.farthest_point_sample(points, m, start=n - 1, impl="cuda"), expected)
+
+
+def test_clips_out_of_range_are_zero_and_named_on_request(monkeypatch):
+    frames, times = torch.ones(9, 2, 25, 3, device="cuda"), torch.zeros(2, 6, device="cuda")
+    offsets, index = torch.tensor([0, 9], device="cuda"), torch.tensor([0, 5], device="cuda")
+    clips = skelkern.sample_clips(frames, offsets, index, times)
+    assert (clips[0] == 1).all()
+    assert (clips[1] == 0).all()
+    monkeypatch.setenv("SKELKERN_CHECKS", "1")
+    with pytest.raises(ValueError, match="index: expected values in"):
+        skelkern.sample_clips(frames, offsets, index, times)
