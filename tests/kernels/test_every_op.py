@@ -23,8 +23,15 @@ every_op = pytest.mark.parametrize("case", CASES, ids=str)
 differentiable_ops = pytest.mark.parametrize("case", [c for c in CASES if c.differentiable], ids=str)
 
 
-def results(case: OpCase, seed: int = 0, **options) -> list[torch.Tensor]:
-    with skelkern.use("cpu"):
+@pytest.fixture(autouse=True)
+def only_ops_with_the_kernel(request, kernel):
+    case = getattr(request.node, "callspec", None) and request.node.callspec.params.get("case")
+    if case and all(implementation.name != kernel for implementation in OPS[str(case)].implementations):
+        pytest.skip(f"{case} has no {kernel} implementation")
+
+
+def results(case: OpCase, seed: int = 0, kernel: str = "cpu", **options) -> list[torch.Tensor]:
+    with skelkern.use(kernel):
         return list(evaluate(case.function, case.make_inputs(seed), case.differentiable, seed, **options).values())
 
 
@@ -38,19 +45,20 @@ def test_every_op_has_a_case():
 
 
 @every_op
-def test_bitwise_equal_for_any_thread_count(case):
+def test_bitwise_equal_for_any_thread_count(case, kernel):
     before = torch.get_num_threads()
     try:
         by_threads = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            by_threads.append(results(case))
+            by_threads.append(results(case, kernel=kernel))
     finally:
         torch.set_num_threads(before)
     assert_bitwise_equal(by_threads[0], by_threads[1])
     assert_bitwise_equal(by_threads[0], by_threads[2])
 
 
+@pytest.mark.cpu_kernel
 @every_op
 def test_concurrent_python_threads_do_not_mix(case):
     expected = [results(case, seed) for seed in range(4)]
@@ -64,6 +72,7 @@ def _send_results(connection, case):
     connection.send([tensor.tolist() for tensor in results(case)])
 
 
+@pytest.mark.cpu_kernel
 @every_op
 def test_forked_child_computes_the_same(case):
     expected = [tensor.tolist() for tensor in results(case)]
@@ -87,6 +96,7 @@ torch.save({str(case): results(case) for case in CASES}, sys.argv[1])
 """
 
 
+@pytest.mark.cpu_kernel
 @pytest.mark.parametrize("level", LEVELS[: LEVELS.index(_cpu.level()) + 1])
 def test_simd_level_agrees_with_the_reference(level, tmp_path):
     environment = {**os.environ, "SKELKERN_CPU_LEVEL": level, "PYTHONPATH": str(ROOT)}
@@ -99,6 +109,7 @@ def test_simd_level_agrees_with_the_reference(level, tmp_path):
             assert relative_error(ours, reference) < 32 * torch.finfo(torch.float32).eps
 
 
+@pytest.mark.cpu_kernel
 def test_unknown_simd_level_is_named():
     environment = {**os.environ, "SKELKERN_CPU_LEVEL": "sse9"}
     command = [sys.executable, "-c", "from skelkern import _cpu; _cpu.level()"]
@@ -121,9 +132,9 @@ class RecordKernels(TorchDispatchMode):
 
 
 @every_op
-def test_torch_opcheck(case):
+def test_torch_opcheck(case, kernel):
     with RecordKernels() as record:
-        results(case)
+        results(case, kernel=kernel)
     assert record.calls, "no kernel ran"
     utilities = ("test_schema", "test_faketensor", "test_autograd_registration")
     for op, args in record.calls:
@@ -131,9 +142,9 @@ def test_torch_opcheck(case):
 
 
 @differentiable_ops
-def test_opcheck_of_the_gradient_under_aot_dispatch(case):
+def test_opcheck_of_the_gradient_under_aot_dispatch(case, kernel):
     inputs = case.make_inputs(0)
-    with RecordKernels() as record, skelkern.use("cpu"):
+    with RecordKernels() as record, skelkern.use(kernel):
         case.function(**{k: v.requires_grad_() if k in case.differentiable else v for k, v in inputs.items()})
     op, args = record.calls[0]
     leaves = [a.detach().requires_grad_(a.is_floating_point()) if isinstance(a, torch.Tensor) else a for a in args]
@@ -142,21 +153,21 @@ def test_opcheck_of_the_gradient_under_aot_dispatch(case):
 
 @every_op
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-def test_compiles_without_a_graph_break(case, backend):
+def test_compiles_without_a_graph_break(case, backend, kernel):
     torch.compiler.reset()
     compiled = torch.compile(case.function, fullgraph=True, backend=backend)
     inputs = case.make_inputs(0)
-    with skelkern.use("cpu"):
+    with skelkern.use(kernel):
         found = evaluate(compiled, inputs, case.differentiable)
-    assert_bitwise_equal(list(found.values()), results(case))
+    assert_bitwise_equal(list(found.values()), results(case, kernel=kernel))
 
 
 @differentiable_ops
-def test_second_derivative_is_refused(case):
+def test_second_derivative_is_refused(case, kernel):
     inputs = case.make_inputs(0)
     name = case.differentiable[0]
     inputs[name].requires_grad_()
-    output = case.function(**inputs, impl="cpu")
+    output = case.function(**inputs, impl=kernel)
     first = output[0] if isinstance(output, tuple) else output
     (gradient,) = torch.autograd.grad(first.sum(), inputs[name], create_graph=True)
     with pytest.raises(RuntimeError, match="not twice differentiable, use impl='reference'"):
@@ -164,29 +175,39 @@ def test_second_derivative_is_refused(case):
 
 
 @every_op
-def test_use_and_explain(case):
+def test_use_and_explain(case, kernel):
     inputs = case.make_inputs(0)
-    explanation = skelkern.explain(case.function, **inputs)
+    with skelkern.use("auto"):
+        explanation = skelkern.explain(case.function, **inputs)
     assert explanation.chosen == "cpu" or (case.where_faster and "as fast" in str(explanation))
     with skelkern.use("reference"):
         explanation = skelkern.explain(case.function, **inputs)
         assert explanation.chosen == "reference"
         assert "'reference' was asked for" in str(explanation)
-        assert skelkern.explain(case.function, **inputs, impl="cpu").chosen == "cpu"
+        assert skelkern.explain(case.function, **inputs, impl=kernel).chosen == kernel
     with pytest.raises(ValueError, match="expected one of 'auto'"):
         case.function(**inputs, impl="fastest")
-    with pytest.raises(ValueError, match="expected impl to be 'auto' or one of"):
-        case.function(**inputs, impl="triton")
 
 
 @every_op
-def test_float64_is_computed_by_the_reference(case):
+def test_what_an_op_lacks_or_cannot_run_is_said(case, kernel):
+    available = {implementation.name for implementation in OPS[str(case)].implementations}
+    inputs = case.make_inputs(0)
+    for impl in {"triton", "cuda"} - {kernel}:
+        reason = "cannot run here: .+" if impl in available else "expected impl to be 'auto' or one of"
+        with pytest.raises(ValueError, match=reason):
+            case.function(**inputs, impl=impl)
+
+
+@every_op
+def test_float64_is_computed_by_the_reference(case, kernel):
     inputs = {
         k: v.double() if isinstance(v, torch.Tensor) and v.is_floating_point() else v
         for k, v in case.make_inputs(0).items()
     }
-    explanation = skelkern.explain(case.function, **inputs)
+    with skelkern.use("auto"):
+        explanation = skelkern.explain(case.function, **inputs)
     assert explanation.chosen == "reference"
     assert "torch.float64 is computed by the reference" in str(explanation)
     with pytest.raises(ValueError, match="torch.float64 is computed by the reference"):
-        case.function(**inputs, impl="cpu")
+        case.function(**inputs, impl=kernel)

@@ -1,5 +1,6 @@
 """InfoNCE against a queue of negatives without the array of all similarities."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from skelkern import _cpu
 from skelkern.checks import check_choice, check_number, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.gpu import interpreter_is_slow, triton_kernel_why_not
 from skelkern.ops.info_nce import reference
 from skelkern.registration import address, float32, not_twice_differentiable, register
 
@@ -42,7 +44,7 @@ def info_nce(
         temperature: τ > 0.
         multi_positive: "log_sum" or "mean_log".
         reduction: "mean", "sum" or "none" over the queries.
-        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+        impl: "auto", "reference", "cpu" or "triton"; see `skelkern.explain`.
 
     Returns:
         A float32 scalar, (N) for "none" (float64 for float64 inputs); the mean of an empty batch is NaN.
@@ -80,9 +82,22 @@ def _reference(query: Tensor, positives: Tensor, queue: Tensor, temperature: flo
         return reference.info_nce(query.to(wide), positives.to(wide), queue.to(wide), temperature, multi_positive)
 
 
-def _cpu_loss(query: Tensor, positives: Tensor, queue: Tensor, temperature: float, multi_positive: str) -> Tensor:
+def kernel_loss(
+    kernel: Any, query: Tensor, positives: Tensor, queue: Tensor, temperature: float, multi_positive: str
+) -> Tensor:
+    """Loss of every query (N) by the op `kernel`, of this module's `SCHEMA`."""
     wants_gradient = torch.is_grad_enabled() and query.requires_grad
-    return info_nce_cpu(query, positives, queue.detach(), temperature, multi_positive == "mean_log", wants_gradient)[0]
+    return kernel(query, positives, queue.detach(), temperature, multi_positive == "mean_log", wants_gradient)[0]
+
+
+def _cpu_loss(query: Tensor, positives: Tensor, queue: Tensor, temperature: float, multi_positive: str) -> Tensor:
+    return kernel_loss(info_nce_cpu, query, positives, queue, temperature, multi_positive)
+
+
+def _triton_loss(*arguments: Any) -> Tensor:
+    from skelkern.ops.info_nce import triton
+
+    return triton.loss(*arguments)
 
 
 def _run(
@@ -101,7 +116,7 @@ def _run(
     return loss, gradient, weights
 
 
-def _fake(
+def fake(
     query: Tensor, positives: Tensor, queue: Tensor, temperature: float, mean_log: bool, query_gradient: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     n, d = query.shape
@@ -110,7 +125,7 @@ def _fake(
     return loss, gradient, weights
 
 
-def _run_backward(
+def run_backward(
     loss_gradient: Tensor, query: Tensor, gradient: Tensor, weights: Tensor, wanted: list[bool]
 ) -> tuple[Tensor, Tensor]:
     of_query = (loss_gradient[:, None] * gradient).to(query.dtype) if wanted[0] else query.new_empty(0, 0)
@@ -120,7 +135,7 @@ def _run_backward(
     return of_query, of_positives.to(query.dtype)
 
 
-def _fake_backward(
+def fake_backward(
     loss_gradient: Tensor, query: Tensor, gradient: Tensor, weights: Tensor, wanted: list[bool]
 ) -> tuple[Tensor, Tensor]:
     (n, d), p = query.shape, weights.shape[1]
@@ -130,41 +145,53 @@ def _fake_backward(
     )
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.save_for_backward(inputs[0], *output[1:])
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    if loss is None:
-        return (None,) * 6
-    wanted = list(ctx.needs_input_grad[:2])
-    gradients = info_nce_cpu_backward(loss, *ctx.saved_tensors, wanted)
-    of_query, of_positives = (gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
-    return of_query, of_positives, None, None, None, None
+def gradient_formula(backward_kernel: Any) -> Callable[..., Any]:
+    """The formula of an op of this module's `SCHEMA`, by one of its `BACKWARD_SCHEMA`."""
+
+    def backward(ctx: Any, loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+        if loss is None:
+            return (None,) * 6
+        wanted = list(ctx.needs_input_grad[:2])
+        gradients = backward_kernel(loss, *ctx.saved_tensors, wanted)
+        of_query, of_positives = (gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
+        return of_query, of_positives, None, None, None, None
+
+    return backward
 
 
-info_nce_cpu = register(
-    "info_nce_cpu(Tensor query, Tensor positives, Tensor queue, float temperature, bool mean_log, bool query_gradient)"
-    " -> (Tensor, Tensor, Tensor)",
-    device="CPU",
-    run=_run,
-    fake=_fake,
-    backward=_backward,
-    save=_save,
+SCHEMA = (
+    "(Tensor query, Tensor positives, Tensor queue, float temperature, bool mean_log, bool query_gradient)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+BACKWARD_SCHEMA = (
+    "(Tensor loss_gradient, Tensor query, Tensor gradient, Tensor weights, bool[] wanted) -> (Tensor, Tensor)"
 )
 
 info_nce_cpu_backward = register(
-    "info_nce_cpu_backward(Tensor loss_gradient, Tensor query, Tensor gradient, Tensor weights, bool[] wanted)"
-    " -> (Tensor, Tensor)",
+    f"info_nce_cpu_backward{BACKWARD_SCHEMA}",
     device="CPU",
-    run=_run_backward,
-    fake=_fake_backward,
+    run=run_backward,
+    fake=fake_backward,
     backward=not_twice_differentiable,
+)
+
+info_nce_cpu = register(
+    f"info_nce_cpu{SCHEMA}",
+    device="CPU",
+    run=_run,
+    fake=fake,
+    backward=gradient_formula(info_nce_cpu_backward),
+    save=save,
 )
 
 INFO_NCE = register_op(
     "info_nce",
+    Implementation("triton", _triton_loss, triton_kernel_why_not, interpreter_is_slow),
     Implementation("cpu", _cpu_loss, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )

@@ -1,0 +1,46 @@
+"""Calls that together launch every Triton kernel in every form that the library ships, on tensors without memory.
+
+A case is (op, what it is, the call). Sizes are the field's, and what the tables of configurations tell apart.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+META = torch.device("meta")
+Case = tuple[str, str, Callable[[], object]]
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def tensor(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device=META)
+
+
+def short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def info_nce_cases() -> Iterator[Case]:
+    from skelkern.ops.info_nce import triton as op
+
+    def run(d: int, dtype: torch.dtype, p: int, mean_log: bool, gradient: bool, columns: bool = False) -> object:
+        queue = tensor(d, 65536, dtype=dtype).T if columns else tensor(65536, d, dtype=dtype)
+        query, positives = tensor(512, d, dtype=dtype), tensor(512, p, d, dtype=dtype)
+        return op._run(query, positives, queue, 0.07, mean_log, gradient)
+
+    for dtype in DTYPES:
+        for d in (64, 128, 256):
+            yield "info_nce", f"{short(dtype)} D={d}", lambda d=d, dtype=dtype: run(d, dtype, 1, False, True)
+    for dtype in (torch.float32, torch.float16):
+        yield "info_nce", f"{short(dtype)} D=128 loss alone", lambda dtype=dtype: run(128, dtype, 1, False, False)
+        yield (
+            "info_nce",
+            f"{short(dtype)} D=128 queue (D, K)",
+            lambda dtype=dtype: run(128, dtype, 1, False, True, True),
+        )
+    yield "info_nce", "float32 D=100 mean_log", lambda: run(100, torch.float32, 4, True, True)
+    yield "info_nce", "float32 D=3072", lambda: run(3072, torch.float32, 2, False, True)
+
+
+CASES = (info_nce_cases,)
