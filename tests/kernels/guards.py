@@ -10,7 +10,6 @@ import pkgutil
 import torch
 
 import skelkern.ops
-from skelkern import triton_support
 
 MARGIN = 1 << 12  # bytes on either side
 POISON = 0xFF  # of which every floating-point number is NaN, every signed whole number -1
@@ -47,6 +46,8 @@ def _bytes_of(tensor):
 
 def guarded_launch(kernel, grid, *arguments, **options):
     """`triton_support.launch` on copies of the buffers between canaries; results are copied back."""
+    from skelkern import triton_support  # here, because it needs Triton
+
     arenas = {}
     for tensor in arguments:
         if isinstance(tensor, torch.Tensor):

@@ -7,7 +7,10 @@ import skelkern
 from skelkern.ops.cross_correlation import reference
 
 # (N, D): below, at and above the switch between the two products; primes; one feature; several merged groups
-SHAPES = [(2, 3), (7, 5), (5, 7), (33, 33), (64, 17), (17, 64), (129, 97), (31, 1000), (16, 4500), (100, 1)]
+SHAPES = [
+    *((2, 3), (7, 5), (5, 7), (33, 33), (64, 17), (17, 64), (129, 97), (31, 100), (100, 1)),
+    *(pytest.param(*shape, marks=pytest.mark.large) for shape in ((31, 1000), (16, 4500))),
+]
 
 
 def make_inputs(n, d, off_diagonal_weight=2e-3):

@@ -43,4 +43,30 @@ def info_nce_cases() -> Iterator[Case]:
     yield "info_nce", "float32 D=3072", lambda: run(3072, torch.float32, 2, False, True)
 
 
-CASES = (info_nce_cases,)
+def cross_correlation_cases() -> Iterator[Case]:
+    from skelkern.ops.cross_correlation import triton as op
+
+    def run(n: int, d: int, dtype: torch.dtype) -> object:
+        z1, z2 = tensor(n, d, dtype=dtype), tensor(n, d, dtype=dtype)
+        loss, statistics, products = op._run_forward(z1, z2, 2e-3, 1e-5)
+        return op._run_backward(loss, z1, z2, statistics, products, 2e-3, [True, True])
+
+    for dtype in DTYPES:
+        for n, d in ((128, 6144), (1024, 512)):
+            yield "cross_correlation", f"{short(dtype)} {n} x {d}", lambda n=n, d=d, dtype=dtype: run(n, d, dtype)
+    yield "cross_correlation", "float32 33 x 97", lambda: run(33, 97, torch.float32)
+
+
+def cosine_topk_cases() -> Iterator[Case]:
+    from skelkern.ops.cosine_topk import triton as op
+
+    def run(d: int, k: int, dtype: torch.dtype = torch.float32) -> object:
+        return op._run(tensor(512, d, dtype=dtype), tensor(16384, d, dtype=dtype), k)
+
+    for k in (1, 5, 20, 100, 200):
+        yield "cosine_topk", f"k={k}", lambda k=k: run(2048, k)
+    for dtype in DTYPES[1:]:
+        yield "cosine_topk", short(dtype), lambda dtype=dtype: run(256, 20, dtype)
+
+
+CASES = (info_nce_cases, cross_correlation_cases, cosine_topk_cases)

@@ -1,11 +1,14 @@
 """Exact retrieval by cosine similarity without the array of all similarities."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from skelkern import _cpu
 from skelkern.checks import check_count, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.gpu import interpreter_is_slow, triton_kernel_why_not
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.cosine_topk import reference
 from skelkern.registration import address, float32, register
@@ -22,7 +25,7 @@ def cosine_topk(queries: Tensor, database: Tensor, k: int, *, impl: str = "auto"
         queries: (Q, D).
         database: (N, D).
         k: 1 ≤ k ≤ N.
-        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+        impl: "auto", "reference", "cpu" or "triton"; see `skelkern.explain`.
 
     Returns:
         Similarities (Q, k) in float32 (float64 for float64 inputs) and row numbers (Q, k) in int64.
@@ -48,8 +51,14 @@ def _reference(queries: Tensor, database: Tensor, k: int) -> tuple[Tensor, Tenso
     return reference.cosine_topk(queries.to(wide), database.to(wide), k)
 
 
+def _triton(*arguments: Any) -> tuple[Tensor, Tensor]:
+    from skelkern.ops.cosine_topk import triton
+
+    return triton.cosine_topk_triton(*arguments)
+
+
 def _run(queries: Tensor, database: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    similarities, index = _fake(queries, database, k)
+    similarities, index = fake(queries, database, k)
     asked, rows = float32(queries), float32(database)
     sizes = (*queries.shape[:1], *database.shape, k)
     threads = torch.get_num_threads()
@@ -57,17 +66,18 @@ def _run(queries: Tensor, database: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return similarities, index
 
 
-def _fake(queries: Tensor, database: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def fake(queries: Tensor, database: Tensor, k: int) -> tuple[Tensor, Tensor]:
     count = queries.shape[0]
     return queries.new_empty(count, k, dtype=torch.float32), queries.new_empty(count, k, dtype=torch.int64)
 
 
 cosine_topk_cpu = register(
-    "cosine_topk_cpu(Tensor queries, Tensor database, int k) -> (Tensor, Tensor)", device="CPU", run=_run, fake=_fake
+    "cosine_topk_cpu(Tensor queries, Tensor database, int k) -> (Tensor, Tensor)", device="CPU", run=_run, fake=fake
 )
 
 COSINE_TOPK = register_op(
     "cosine_topk",
+    Implementation("triton", _triton, triton_kernel_why_not, interpreter_is_slow),
     Implementation("cpu", cosine_topk_cpu, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )

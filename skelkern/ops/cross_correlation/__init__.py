@@ -1,5 +1,6 @@
 """Redundancy-reduction (Barlow Twins) loss without the D x D matrix."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from skelkern import _cpu
 from skelkern.checks import check_number, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.gpu import interpreter_is_slow, triton_kernel_why_not
 from skelkern.memory import empty_output
 from skelkern.ops.cross_correlation import reference
 from skelkern.registration import address, float32, not_twice_differentiable, register
@@ -30,7 +32,7 @@ def cross_correlation_loss(
         z2: (N, D) embeddings of the same samples in another view.
         off_diagonal_weight: λ ≥ 0, weight of the off-diagonal terms.
         eps: added to the variance.
-        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+        impl: "auto", "reference", "cpu" or "triton"; see `skelkern.explain`.
 
     Returns:
         A float32 scalar (float64 for float64 inputs); NaN for an empty batch.
@@ -69,6 +71,12 @@ def _cpu_loss(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) ->
     return cross_correlation_cpu(z1, z2, off_diagonal_weight, eps)[0]
 
 
+def _triton_loss(*arguments: Any) -> Tensor:
+    from skelkern.ops.cross_correlation import triton
+
+    return triton.loss(*arguments)
+
+
 def _run_forward(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     n, d = z1.shape
     x1, x2 = float32(z1), float32(z2)
@@ -84,7 +92,7 @@ def _products_shape(n: int, d: int) -> tuple[int, int, int]:
     return (2, n, n) if n < d else (1, d, d)
 
 
-def _fake_forward(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def fake_forward(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     n, d = z1.shape
     shapes = ((), (5, d), _products_shape(n, d))
     loss, statistics, products = (torch.empty(shape, dtype=torch.float32, device=z1.device) for shape in shapes)
@@ -112,46 +120,57 @@ def _run_backward(
     return gradient1.to(z1.dtype), gradient2.to(z2.dtype)
 
 
-def _fake_backward(loss_gradient: Tensor, z1: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+def fake_backward(loss_gradient: Tensor, z1: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     gradient1, gradient2 = (z1.new_empty(z1.shape if each else (0, 0)) for each in rest[-1])
     return gradient1, gradient2
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     z1, z2, ctx.off_diagonal_weight, _ = inputs
     ctx.save_for_backward(z1, z2, *output[1:])
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    if loss is None:
-        return (None,) * 4
-    wanted = list(ctx.needs_input_grad[:2])
-    gradients = cross_correlation_cpu_backward(loss, *ctx.saved_tensors, ctx.off_diagonal_weight, wanted)
-    gradient1, gradient2 = (gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
-    return gradient1, gradient2, None, None
+def gradient_formula(backward_kernel: Any) -> Callable[..., Any]:
+    """The formula of an op of this module's `SCHEMA`, by one of its `BACKWARD_SCHEMA`."""
+
+    def backward(ctx: Any, loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+        if loss is None:
+            return (None,) * 4
+        wanted = list(ctx.needs_input_grad[:2])
+        gradients = backward_kernel(loss, *ctx.saved_tensors, ctx.off_diagonal_weight, wanted)
+        gradient1, gradient2 = (gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
+        return gradient1, gradient2, None, None
+
+    return backward
 
 
-cross_correlation_cpu = register(
-    "cross_correlation_cpu(Tensor z1, Tensor z2, float off_diagonal_weight, float eps) -> (Tensor, Tensor, Tensor)",
-    device="CPU",
-    run=_run_forward,
-    fake=_fake_forward,
-    backward=_backward,
-    save=_save,
+SCHEMA = "(Tensor z1, Tensor z2, float off_diagonal_weight, float eps) -> (Tensor, Tensor, Tensor)"
+BACKWARD_SCHEMA = (
+    "(Tensor loss_gradient, Tensor z1, Tensor z2, Tensor statistics, Tensor products, float off_diagonal_weight,"
+    " bool[] wanted) -> (Tensor, Tensor)"
 )
 
 cross_correlation_cpu_backward = register(
-    "cross_correlation_cpu_backward(Tensor loss_gradient, Tensor z1, Tensor z2, Tensor statistics, Tensor products,"
-    " float off_diagonal_weight, bool[] wanted) -> (Tensor, Tensor)",
+    f"cross_correlation_cpu_backward{BACKWARD_SCHEMA}",
     device="CPU",
     run=_run_backward,
-    fake=_fake_backward,
+    fake=fake_backward,
     backward=not_twice_differentiable,
+)
+
+cross_correlation_cpu = register(
+    f"cross_correlation_cpu{SCHEMA}",
+    device="CPU",
+    run=_run_forward,
+    fake=fake_forward,
+    backward=gradient_formula(cross_correlation_cpu_backward),
+    save=save,
 )
 
 CROSS_CORRELATION = register_op(
     "cross_correlation_loss",
+    Implementation("triton", _triton_loss, triton_kernel_why_not, interpreter_is_slow),
     Implementation("cpu", _cpu_loss, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )
