@@ -28,7 +28,7 @@ AGREEMENT = 1e-4  # largest relative error at which two float32 formulations cou
 RANDOM_AGREEMENT = 3e-2  # some ten standard deviations of root mean squares, where every peer draws its own numbers,
 MANY = 1_000_000  # of results with at least as many elements: those of fewer vary by as much themselves
 SIZES = ("smoke", "standard", "full")
-SECONDS = {"smoke": 0.3, "standard": 3.0, "full": 6.0}
+SECONDS = {"smoke": 0.1, "standard": 3.0, "full": 6.0}
 
 # Page faults of freshly mapped memory slow every temporary of an eager formulation; without mmap the allocator keeps
 # its memory. Either setting holds for all peers of a race.
