@@ -3,7 +3,7 @@
 from functools import partial
 
 import torch
-from race import OURS, Case
+from race import OURS, Case, clear_of_gates
 from torch import Tensor
 
 import skelkern
@@ -11,10 +11,14 @@ import skelkern
 FRAMES, JOINTS = 50, 25
 
 
+def before_relu(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor, dropout: float) -> Tensor:
+    y = torch.nn.functional.batch_norm(x, None, None, weight, bias, training=True)
+    return torch.nn.functional.dropout(y, dropout) + residual
+
+
 def official(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor, dropout: float) -> Tensor:
     """One operation after the other, as in ST-GCN's unit."""
-    y = torch.nn.functional.batch_norm(x, None, None, weight, bias, training=True)
-    return torch.relu(torch.nn.functional.dropout(y, dropout) + residual)
+    return torch.relu(before_relu(x, weight, bias, residual, dropout))
 
 
 def in_place(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor, dropout: float) -> Tensor:
@@ -31,10 +35,14 @@ def ours(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor, dropout: flo
 
 
 def case(channels: int, dropout: float, n: int = 64, sizes: str = "standard") -> Case:
-    def inputs() -> tuple[Tensor, ...]:
+    def draw() -> tuple[Tensor, ...]:
         shape = (n, channels, FRAMES, JOINTS)
         tensors = (torch.randn(shape), torch.rand(channels), torch.randn(channels), torch.randn(shape))
         return tuple(tensor.requires_grad_() for tensor in tensors)
+
+    def inputs() -> tuple[Tensor, ...]:
+        """Sizes of gradients, which are all that is compared under dropout, hold whatever side a gate takes."""
+        return draw() if dropout > 0 else clear_of_gates(draw, lambda *tensors: [before_relu(*tensors, dropout)])
 
     elements = n * channels * FRAMES * JOINTS
     # forward reads x twice and the residual, writes y; backward reads x, y and y's gradient twice, writes two gradients

@@ -1,8 +1,10 @@
 """Blocks of ST-GCN in training, forward and backward with all parameters' gradients, against the composed block."""
 
+import copy
+
 import torch
 from bench_graph_conv import SUBSETS, skeleton
-from race import OURS, Case
+from race import OURS, Case, clear_of_gates
 from torch import Tensor, nn
 
 from skelkern.nn import STGCNBlock
@@ -25,9 +27,15 @@ class Composed(nn.Module):
         )
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        return torch.relu_(self.tcn(self.aggregate(x, adjacency)) + x)
+
+    def aggregate(self, x: Tensor, adjacency: Tensor) -> Tensor:
         transformed = self.gcn["conv"](x).unflatten(1, (SUBSETS, -1))
-        y = self.tcn(torch.einsum("nkctv,kvw->nctw", transformed, adjacency).contiguous())
-        return torch.relu_(y + x)
+        return torch.einsum("nkctv,kvw->nctw", transformed, adjacency).contiguous()
+
+    def before_relus(self, x: Tensor, adjacency: Tensor) -> tuple[Tensor, Tensor]:
+        normalised = self.tcn[0](self.aggregate(x, adjacency))
+        return normalised, self.tcn[2:](torch.relu(normalised)) + x
 
 
 def case(channels: int, n: int, dropout: float = 0.0, sizes: str = "standard") -> Case:
@@ -39,7 +47,9 @@ def case(channels: int, n: int, dropout: float = 0.0, sizes: str = "standard") -
         named = dict(zip(dict(block.named_parameters()), parameters, strict=True))
         return torch.func.functional_call(block, named, (x, adjacency))
 
-    def inputs() -> tuple[Tensor, ...]:
+    exact = copy.deepcopy(blocks["official"]).double()
+
+    def draw() -> tuple[Tensor, ...]:
         x = torch.randn(n, channels, FRAMES, JOINTS, requires_grad=True)
         # a bias before a normalisation has no gradient but rounding errors, in which nobody agrees
         parameters = (
@@ -47,6 +57,12 @@ def case(channels: int, n: int, dropout: float = 0.0, sizes: str = "standard") -
             for name, parameter in blocks[OURS].named_parameters()
         )
         return x, skeleton().requires_grad_(), *parameters
+
+    def inputs() -> tuple[Tensor, ...]:
+        """Sizes of gradients, which are all that is compared under dropout, hold whatever side a gate takes."""
+        return (
+            draw() if dropout > 0 else clear_of_gates(draw, lambda x, adjacency, *_: exact.before_relus(x, adjacency))
+        )
 
     elements = n * channels * FRAMES * JOINTS
     flops = 3 * 2 * elements * channels * (9 + SUBSETS)

@@ -90,6 +90,20 @@ def chosen(cases: Sequence[Case], sizes: str) -> list[Case]:
     return [case for case in cases if case.sizes in wanted]
 
 
+def clear_of_gates(
+    draw: Callable[[], tuple[Tensor, ...]], gates: Callable[..., Sequence[Tensor]], margin: float = 1e-6
+) -> tuple[Tensor, ...]:
+    """Draws inputs until no argument of a ReLU, as `gates` gives them in float64, is within rounding errors of 0.
+
+    There two right formulations take different sides and differ by a whole element of the gradient.
+    """
+    while True:
+        inputs = draw()
+        with torch.no_grad():
+            if all(gate.abs().min() > margin for gate in gates(*(value.double() for value in inputs))):
+                return inputs
+
+
 def make_steps(case: Case, inputs: tuple[Any, ...], with_compiled: bool) -> dict[str, Step]:
     """Callables that run forward, and backward where there is a gradient, by name."""
     functions = dict(case.functions)
@@ -186,15 +200,14 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 
 def peak_bytes(step: Step) -> int:
     """Most bytes of tensors and arrays a step holds at once beyond its inputs, by the allocators' records."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
     tracemalloc.start()
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+    with torch.autograd.profiler.profile(profile_memory=True) as profile:  # torch.profiler's imports the compiler
         before, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
         kept = step()
         _, of_arrays = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [event for event in profile.kineto_results.events() if event.name() == "[memory]"]
     del kept
     held = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):

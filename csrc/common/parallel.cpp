@@ -50,7 +50,11 @@ std::atomic<bool> forked{false};
 }  // namespace
 
 float* thread_scratch(Slot slot, std::size_t floats) noexcept {
-  return buffers[static_cast<int>(slot)].reserve(floats);
+  float* const memory = buffers[static_cast<int>(slot)].reserve(floats);
+#ifdef __SANITIZE_ADDRESS__
+  if (memory != nullptr) std::fill_n(memory, floats, __builtin_nanf(""));  // shows who reads what he has not written
+#endif
+  return memory;
 }
 
 std::size_t scratch_bytes() noexcept { return bytes_in_use; }

@@ -73,13 +73,18 @@ class Results {
 
   void require_like(const Results& other, const std::string& what) const {
     require(values_.size() == other.values_.size(), what + ": sizes differ");
-    double difference = 0, size = 0;
+    double difference = 0, size = 0, largest = -1;
+    std::size_t worst = 0;
     for (std::size_t i = 0; i < values_.size(); ++i) {
       if (std::isnan(values_[i]) && std::isnan(other.values_[i])) continue;
-      difference += std::pow(values_[i] - other.values_[i], 2);
+      const double error = std::abs(values_[i] - other.values_[i]);
+      difference += error * error;
       size += std::pow(other.values_[i], 2);
+      if (std::isnan(error) ? !std::isnan(largest) : error > largest) largest = error, worst = i;
     }
-    require(difference <= 1e-8 * size, what + ": levels differ");
+    require(difference <= 1e-8 * size, what + ": of " + std::to_string(values_.size()) + " results number " +
+                                           std::to_string(worst) + " is " + std::to_string(values_[worst]) +
+                                           ", at the lowest level " + std::to_string(other.values_[worst]));
   }
 
  private:
