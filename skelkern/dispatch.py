@@ -137,17 +137,34 @@ def use(impl: str) -> Iterator[None]:
         _default.impl = previous
 
 
-def cpu_kernel_why_not(*tensors: torch.Tensor | None) -> tuple[str, ...]:
-    """Reasons against a CPU kernel that computes in float32 and converts half precision on load."""
-    reasons = []
+def kernel_why_not(
+    device: str,
+    tensors: Iterable[torch.Tensor | None],
+    of_device: Callable[[torch.device], tuple[str, ...]] = lambda device: (),
+) -> tuple[str, ...]:
+    """Reasons against a kernel that computes in float32 and converts half precision on load.
+
+    Args:
+        device: the type of device whose tensors it takes.
+        tensors: those of the call.
+        of_device: the reasons against one device of that type.
+    """
+    reasons: list[str] = []
     for tensor in tensors:
         if tensor is None:
             continue
-        if tensor.device.type != "cpu":
+        if tensor.device.type != device:
             reasons.append(f"a tensor is on {tensor.device.type}")
         elif tensor.is_floating_point() and tensor.dtype not in KERNEL_DTYPES:
             reasons.append(f"{tensor.dtype} is computed by the reference")
+        else:
+            reasons.extend(of_device(tensor.device))
     return tuple(dict.fromkeys(reasons))
+
+
+def cpu_kernel_why_not(*tensors: torch.Tensor | None) -> tuple[str, ...]:
+    """`why_not` of the CPU kernels."""
+    return kernel_why_not("cpu", tensors)
 
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -5,7 +5,7 @@ import os
 
 import torch
 
-from skelkern.dispatch import KERNEL_DTYPES
+from skelkern.dispatch import kernel_why_not
 
 # Triton reads this when it decorates a kernel: kernels then run on tensors of the CPU, in Python.
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes")
@@ -14,25 +14,25 @@ LEAST_CAPABILITY = (8, 0)
 
 
 def triton_kernel_why_not(*tensors: torch.Tensor | None) -> tuple[str, ...]:
-    """Reasons against a Triton kernel that computes in float32 and converts half precision on load."""
-    reasons = [] if TRITON_INSTALLED else ["triton is not installed (pip install 'skelkern[triton]')"]
-    device = "cpu" if INTERPRETED else "cuda"
-    for tensor in tensors:
-        if tensor is None:
-            continue
-        if tensor.device.type != device:
-            reasons.append(f"a tensor is on {tensor.device.type}")
-        elif tensor.is_floating_point() and tensor.dtype not in KERNEL_DTYPES:
-            reasons.append(f"{tensor.dtype} is computed by the reference")
-        elif device == "cuda" and capability(tensor.device) < LEAST_CAPABILITY:
-            found = ".".join(map(str, capability(tensor.device)))
-            reasons.append(f"the device's compute capability is {found}, below 8.0")
-    return tuple(dict.fromkeys(reasons))
+    """`why_not` of the Triton kernels."""
+    if not TRITON_INSTALLED:
+        return ("triton is not installed (pip install 'skelkern[triton]')",)
+    return kernel_why_not("cpu", tensors) if INTERPRETED else kernel_why_not("cuda", tensors, capability_why_not)
 
 
 def interpreter_is_slow(*tensors: torch.Tensor | None) -> tuple[str, ...]:
     """`slower` of every Triton implementation: "auto" leaves the interpreter to those who name it."""
     return ("TRITON_INTERPRET=1 runs its kernels in Python",) if INTERPRETED else ()
+
+
+def capability_why_not(device: torch.device) -> tuple[str, ...]:
+    """Reasons against a device for which no kernel is made."""
+    if torch.version.cuda is None:
+        return ("this torch is not built for CUDA",)
+    found = capability(device)
+    return (
+        () if found >= LEAST_CAPABILITY else (f"the device's compute capability is {found[0]}.{found[1]}, below 8.0",)
+    )
 
 
 def capability(device: torch.device) -> tuple[int, int]:
