@@ -60,6 +60,7 @@ CASES = [
     case(16, 0.5),
     case(64, 0.0),
     case(64, 0.5),
+    case(64, 0.5, n=256, sizes="gpu"),
 ]
 
 

@@ -51,6 +51,7 @@ CASES = [
     case(2, 40, 50, 6, sizes="smoke"),
     case(16, 2000, 2025, 6),
     case(16, 2048, 2048, 3),
+    case(24, 2000, 2025, 6, sizes="gpu"),
 ]
 
 

@@ -66,6 +66,7 @@ CASES = [
     case(30, 500, 64, 5, sizes="smoke"),
     case(2000, 40000, 256, 20),
     case(2000, 40000, 2048, 20, sizes="full"),
+    case(16384, 40000, 2048, 20, sizes="gpu"),
 ]
 
 

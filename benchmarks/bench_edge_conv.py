@@ -64,6 +64,7 @@ CASES = [
     case(16, 1000, 64, 64),
     case(16, 1000, 64, 128, sizes="full"),
     case(16, 1000, 128, 256, sizes="full"),
+    case(24, 2000, 64, 64, sizes="gpu"),
 ]
 
 

@@ -55,6 +55,7 @@ def case(b: int, n: int, m: int, d: int, sizes: str = "standard") -> Case:
 CASES = [
     case(2, 60, 10, 3, sizes="smoke"),
     case(16, 2000, 512, 3),
+    case(24, 2000, 512, 3, sizes="gpu"),
 ]
 
 

@@ -70,6 +70,10 @@ CASES = [
     case(64, 64, "per-sample"),
     case(128, 128),
     case(256, 256),
+    case(16, 16, n=256, sizes="gpu"),
+    case(64, 64, n=256, sizes="gpu"),
+    case(256, 256, n=64, sizes="gpu"),
+    case(64, 64, "per-sample", n=64, sizes="gpu"),
 ]
 
 

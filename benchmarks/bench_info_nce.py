@@ -49,6 +49,9 @@ CASES = [
     case(128, 128, 16384, p=4),
     case(128, 512, 65536, sizes="full"),
     case(64, 3072, 2048, sizes="full"),
+    case(128, 128, 32768, sizes="gpu"),
+    case(64, 128, 65536, sizes="gpu"),
+    case(1024, 128, 65536, sizes="gpu"),
 ]
 
 

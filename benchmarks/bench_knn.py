@@ -59,6 +59,8 @@ CASES = [
     case(16, 2000, 3, sizes="full"),
     case(16, 2000, 64, sizes="full"),
     case(16, 2000, 128, sizes="full"),
+    case(24, 2000, 3, sizes="gpu"),
+    case(24, 2000, 64, sizes="gpu"),
 ]
 
 

@@ -84,6 +84,7 @@ CASES = [
     case(4, 20, 16, sizes="smoke"),
     case(128, 64, 64),
     case(128, 300, 64),
+    case(128, 300, 64, sizes="gpu"),
 ]
 
 

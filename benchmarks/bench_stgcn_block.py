@@ -78,6 +78,8 @@ CASES = [
     case(16, 256, 0.5),
     case(32, 256, 0.5, sizes="full"),
     case(64, 256, 0.5, sizes="full"),
+    case(16, 256, 0.5, sizes="gpu"),
+    case(64, 256, 0.5, sizes="gpu"),
 ]
 
 

@@ -27,7 +27,7 @@ OURS = "skelkern"
 AGREEMENT = 1e-4  # largest relative error at which two float32 formulations count as the same
 RANDOM_AGREEMENT = 3e-2  # some ten standard deviations of root mean squares, where every peer draws its own numbers,
 MANY = 1_000_000  # of results with at least as many elements: those of fewer vary by as much themselves
-SIZES = ("smoke", "standard", "full")
+SIZES = ("smoke", "standard", "full")  # and "gpu", for races on one
 SECONDS = {"smoke": 0.1, "standard": 3.0, "full": 6.0}
 
 # Page faults of freshly mapped memory slow every temporary of an eager formulation; without mmap the allocator keeps
@@ -55,7 +55,7 @@ class Case:
         flops: floating-point operations that the result needs.
         bytes: bytes that must at least be read and written.
         compiled: names of functions that also run under torch.compile.
-        sizes: the smallest of SIZES that this case belongs to.
+        sizes: the smallest of SIZES that this case belongs to, or "gpu".
         random: every peer draws random numbers of its own, so that only sizes of results can be compared.
         observe: what peers must agree in, a function of the arguments and a peer's output, where it is not the output
             itself: indices, say, differ between points that are equally far within float32.
@@ -85,8 +85,8 @@ class Result:
 
 
 def chosen(cases: Sequence[Case], sizes: str) -> list[Case]:
-    """The cases of a --sizes setting: smoke has cases of its own, full adds to standard."""
-    wanted = ("smoke",) if sizes == "smoke" else SIZES[1 : SIZES.index(sizes) + 1]
+    """The cases of a --sizes setting: smoke and gpu have cases of their own, full adds to standard."""
+    wanted = (sizes,) if sizes in ("smoke", "gpu") else SIZES[1 : SIZES.index(sizes) + 1]
     return [case for case in cases if case.sizes in wanted]
 
 
@@ -118,7 +118,8 @@ def make_steps(case: Case, inputs: tuple[Any, ...], with_compiled: bool) -> dict
         if not leaves:
             return (output,)
         if not cotangent:
-            cotangent.append(torch.randn(output.shape, generator=torch.Generator().manual_seed(0)))
+            generator = torch.Generator(output.device).manual_seed(0)
+            cotangent.append(torch.randn(output.shape, device=output.device, generator=generator))
         return (output.detach(), *torch.autograd.grad(output, leaves, cotangent[0]))
 
     return {name: lambda function=function: step(function) for name, function in functions.items()}
@@ -129,7 +130,7 @@ def race(
 ) -> Result:
     """Checks the peers against the first of them, then times those that agree in turns for about `seconds`."""
     result = Result()
-    agreeing = _check(steps, result, random, observe)
+    agreeing = check(steps, result, random, observe)
     for name in agreeing:
         result.peak_bytes[name] = peak_bytes(steps[name]) + (kernel_bytes(steps[name]) if name == OURS else 0)
     times = _time_in_turns({name: steps[name] for name in agreeing}, seconds)
@@ -146,10 +147,15 @@ def agreement(random: bool) -> float:
     return RANDOM_AGREEMENT if random else AGREEMENT
 
 
-def _check(
-    steps: dict[str, Step], result: Result, random: bool, observe: Callable[[Tensor], Tensor] | None
-) -> list[str]:
-    """Runs every peer twice (the second time warm) and returns those that agree with the first."""
+def check(steps: dict[str, Step], result: Any, random: bool, observe: Callable[[Tensor], Tensor] | None) -> list[str]:
+    """Runs every peer twice (the second time warm) and returns those that agree with the first that runs.
+
+    Args:
+        steps: the peers.
+        result: where `errors` and `failures` go.
+        random: only sizes of results can agree.
+        observe: what of a first output must agree.
+    """
     truth: Sequence[Tensor] | None = None
     for name, step in steps.items():
         try:
@@ -163,11 +169,11 @@ def _check(
         if random:
             found = [value.double().square().mean().sqrt() for value in found if value.numel() >= MANY]
         truth = found if truth is None else truth
-        result.errors[name] = max(map(_relative_error, found, truth))
+        result.errors[name] = max(map(relative_error, found, truth))
     return [name for name, error in result.errors.items() if error <= agreement(random)]
 
 
-def _relative_error(value: Tensor, truth: Tensor) -> float:
+def relative_error(value: Tensor, truth: Tensor) -> float:
     if value.shape != truth.shape:
         return float("inf")
     difference, size = (value.double() - truth.double()).norm().item(), truth.double().norm().item()

@@ -1,5 +1,4 @@
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,32 +10,45 @@ import race
 import table
 
 
-def sleeper(seconds, log=None, name="", value=1.0):
+class Clock:
+    """Stands for the time module: time passes in steps alone."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+def peer(value=1.0, log=None, name="", clock=None, seconds=0.0):
     def step():
         if log is not None:
             log.append(name)
-        time.sleep(seconds)
+        if clock is not None:
+            clock.now += seconds
         return (torch.tensor([value]),)
 
     return step
 
 
-def test_ratio_is_the_peers_time_over_ours():
-    result = race.race({"official": sleeper(0.02), race.OURS: sleeper(0.01)}, seconds=0.2)
-    low, median, high = result.ratios["official"]
-    assert 1.5 < low <= median <= high < 2.5
-    assert result.ratios[race.OURS] == (1, 1, 1)
+def test_ratio_is_the_peers_time_over_ours(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(race, "time", clock)
+    steps = {"official": peer(clock=clock, seconds=0.5), race.OURS: peer(clock=clock, seconds=0.25)}
+    result = race.race(steps, seconds=30)
+    assert result.ratios == {"official": (2, 2, 2), race.OURS: (1, 1, 1)}
+    assert result.milliseconds == {"official": 500, race.OURS: 250}
+    assert clock.now > 30
 
 
 def test_peers_take_turns_and_the_order_rotates():
     log: list[str] = []
-    steps = {name: sleeper(0, log, name) for name in ("a", "b", "c")}
+    steps = {name: peer(1.0, log, name) for name in ("a", "b", "c")}
     race._time_in_turns(steps, seconds=0)
     assert log == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
 
 
 def test_a_peer_that_disagrees_has_no_ratio():
-    steps = {"official": sleeper(0), "wrong": sleeper(0, value=1.001), race.OURS: sleeper(0)}
+    steps = {"official": peer(), "wrong": peer(value=1.001), race.OURS: peer()}
     result = race.race(steps, seconds=0)
     assert result.errors["wrong"] == pytest.approx(1e-3, rel=1e-2)
     assert "wrong" not in result.ratios
@@ -54,12 +66,12 @@ def test_random_peers_agree_in_size_alone():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_nan_and_infinity_are_no_agreement(value):
-    result = race.race({"official": sleeper(0), race.OURS: sleeper(0, value=value)}, seconds=0)
+    result = race.race({"official": peer(), race.OURS: peer(value=value)}, seconds=0)
     assert race.OURS not in result.ratios
 
 
 def test_peers_may_agree_in_what_is_observed():
-    steps = {"official": sleeper(0, value=1.0), race.OURS: sleeper(0, value=-1.0)}
+    steps = {"official": peer(value=1.0), race.OURS: peer(value=-1.0)}
     assert race.OURS in race.race(steps, seconds=0, observe=torch.abs).ratios
     assert race.OURS not in race.race(steps, seconds=0).ratios
 
@@ -68,7 +80,7 @@ def test_a_peer_that_fails_is_named_and_the_others_race_on():
     def fails():
         raise RuntimeError("no such kernel\nmore")
 
-    result = race.race({"official": sleeper(0), "broken": fails, race.OURS: sleeper(0)}, seconds=0)
+    result = race.race({"official": peer(), "broken": fails, race.OURS: peer()}, seconds=0)
     assert result.failures == {"broken": "RuntimeError: no such kernel"}
     assert set(result.ratios) == {"official", race.OURS}
 

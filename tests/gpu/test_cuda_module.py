@@ -74,9 +74,7 @@ def calls(batch: int) -> dict[str, Callable[[], object]]:
 
 @needs_module
 @pytest.mark.skipif(torch.cuda.is_available(), reason="without a driver, every launch fails")
-@pytest.mark.parametrize(
-    "kernel", ["knn_by_subtraction", "knn_centres", "farthest_points", "sample_clips", "chamfer"]
-)
+@pytest.mark.parametrize("kernel", ["knn_by_subtraction", "knn_centres", "farthest_points", "sample_clips", "chamfer"])
 def test_nothing_is_launched_for_empty_batches(kernel):
     calls(batch=0)[kernel]()
     with pytest.raises(RuntimeError, match=f"CUDA kernel {kernel}"):
