@@ -3,6 +3,7 @@
 import argparse
 import copy
 import importlib
+import resource
 import statistics
 import sys
 import time
@@ -62,19 +63,48 @@ def race(steps: dict[str, Callable[[], list[Tensor]]], seconds: float) -> dict[s
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def peak_memory() -> float:
+    """The most memory that this process has had resident, in GB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m skelkern.dropin", description=__doc__, epilog=USAGE)
     parser.add_argument("factory", metavar="MODULE:FACTORY")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each race (default 20)")
+    parser.add_argument("--only", choices=("before", "after"), help="this model alone, and the memory that it needs")
+    parser.add_argument("--reuse", action="store_true", help="with --only: memory reused from the start")
     arguments = parser.parse_args()
+    if arguments.reuse and not arguments.only:
+        parser.error("--reuse goes with --only; a race of both is run in either setting")
     model, inputs = load(arguments.factory)
+    if arguments.only:
+        measure(model, inputs, arguments.only, arguments.reuse, arguments.seconds)
+    else:
+        compare(model, inputs, arguments.seconds)
+
+
+def measure(model: nn.Module, inputs: tuple[Any, ...], which: str, reuse: bool, seconds: float) -> None:
+    """Prints the time of one model's step and the peak of resident memory."""
+    if reuse:
+        reuse_memory()
+    if which == "after":
+        accelerate(model)
+    found = race({which: make_step(model, inputs)}, seconds)[which]
+    setting = "memory reused" if reuse else "default allocator"
+    print(f"{setting}: {found:.1f} ms {which}, peak resident memory {peak_memory():.2f} GB")
+
+
+def compare(model: nn.Module, inputs: tuple[Any, ...], seconds: float) -> None:
+    """Prints the report and the times of a step before and after, in both settings."""
     before = copy.deepcopy(model)
     print(accelerate(model))
     steps = {"before": make_step(before, inputs), "after": make_step(model, inputs)}
     for setting in ("default allocator", "memory reused"):
         if setting == "memory reused":
             reuse_memory()
-        found = race(steps, arguments.seconds)
+        found = race(steps, seconds)
         ratio = found["before"] / found["after"]
         print(f"{setting}: {found['before']:.1f} ms before, {found['after']:.1f} ms after, {ratio:.2f}x")
 
