@@ -79,12 +79,17 @@ class PSTL(nn.Module):
         options: see `PSTLOptions`.
     """
 
+    mirror_order: Tensor
+    degrees: Tensor
+
     def __init__(self, encoder: nn.Module, skeleton: Skeleton, options: PSTLOptions = PSTLOptions()):
         super().__init__()
         _check(options, skeleton)
         self.encoder = encoder
         self.skeleton = skeleton
         self.options = options
+        self.register_buffer("mirror_order", torch.tensor(skeleton.mirror_order), persistent=False)
+        self.register_buffer("degrees", torch.tensor(skeleton.degrees), persistent=False)
         features: Any = encoder.feature_dim
         width = options.projector
         self.projector = nn.Sequential(
@@ -142,13 +147,13 @@ class PSTL(nn.Module):
         padding = options.frames // options.crop_ratio
         start = draws.integers(own, view, "crop", 2 * padding + 1, (1,)) - padding
         shear = shear_matrices(draws.uniform(own, view, "shear", (6,), -options.shear, options.shear))
-        main = torch.nn.functional.one_hot(draws.integers(own, view, "main axis", 3), 3).bool()
+        main = draws.integers(own, view, "main axis", 3)[:, None] == torch.arange(3, device=own.device)
         bound = torch.where(main, options.main_angle, options.other_angle)
         low = -1.0 if options.symmetric_angles else 0.0
         angles = degrees(bound * draws.uniform(own, view, "rotation", (3,), low, 1.0))
         flipped = draws.uniform(own, view, "flip", (1,)) < options.flip
-        order = torch.tensor(self.skeleton.mirror_order, device=own.device)
-        joint_order = torch.where(flipped, order, torch.arange(len(order), device=own.device))
+        joints = torch.arange(len(self.mirror_order), device=own.device)
+        joint_order = torch.where(flipped, self.mirror_order, joints)
         plan = cropped(lengths, options.frames, start.float())
         return replace(plan, linear=shear @ rotation_matrices(angles), joint_order=joint_order)
 
@@ -165,15 +170,15 @@ class PSTL(nn.Module):
 
     def _kept_joints(self, draws: Draws, step: Tensor) -> Tensor:
         """CSM: the joints that remain, one set for the batch, whose graph must have one size."""
-        count, degree = self.options.masked_joints, torch.tensor(self.skeleton.degrees, device=step.device)
+        count, total = self.options.masked_joints, len(self.degrees)
+        remains = torch.ones(total, dtype=torch.bool, device=step.device)
         if self.options.repeated_joints:
-            joints = torch.arange(len(degree), device=step.device).repeat_interleave(degree)
-            masked = joints[draws.subset(step, CSM, "joints", len(joints), count)[0]]
-        else:
-            masked = draws.weighted_subset(step, CSM, "joints", degree.float(), count)[0]
-        remains = torch.ones(len(degree), dtype=torch.bool, device=step.device)
-        remains[masked] = False
-        return remains.nonzero()[:, 0]
+            joints = torch.arange(total, device=step.device).repeat_interleave(self.degrees)
+            remains[joints[draws.subset(step, CSM, "joints", len(joints), count)[0]]] = False
+            return remains.nonzero()[:, 0]
+        remains[draws.weighted_subset(step, CSM, "joints", self.degrees.float(), count)[0]] = False
+        # as many as are known beforehand: nothing waits for the device
+        return remains.int().argsort(descending=True, stable=True)[: total - count]
 
 
 def _check(options: PSTLOptions, skeleton: Skeleton) -> None:

@@ -107,10 +107,8 @@ def _stacked(options: Sequence[Tensor | None]) -> Tensor | None:
 
 def shear_matrices(factors: Tensor) -> Tensor:
     """(B, 3, 3) with ones on the diagonal and factors (B, 6) beside it, row by row."""
-    matrices = torch.eye(3, device=factors.device).repeat(len(factors), 1, 1)
-    beside = ~torch.eye(3, dtype=torch.bool, device=factors.device)
-    matrices[:, beside] = factors
-    return matrices
+    one = factors.new_ones(len(factors), 1)
+    return torch.cat([one, factors[:, :3], one, factors[:, 3:], one], dim=1).unflatten(1, (3, 3))
 
 
 def rotation_matrices(angles: Tensor) -> Tensor:

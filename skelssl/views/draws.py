@@ -30,9 +30,10 @@ class Draws:
         """Uniform 32-bit words in int64."""
         count = math.prod(shape)
         blocks = torch.arange((count + 3) // 4, device=samples.device)[None, :]
-        name = zlib.crc32(f"{view}/{step}".encode())
-        constant = torch.tensor([self.epoch & MASK, name], device=samples.device)
-        counter = (blocks, samples[:, None] & MASK, constant[0], constant[1])
+        number = zlib.crc32(f"{view}/{step}".encode())
+        # filled on the device: a copy from the CPU could not be captured into a graph
+        epoch, name = (torch.full((), value, device=samples.device) for value in (self.epoch & MASK, number))
+        counter = (blocks, samples[:, None] & MASK, epoch, name)
         key = (self.seed & MASK, self.seed >> 32 & MASK)
         words = torch.stack(torch.broadcast_tensors(*philox(counter, key)), dim=-1)
         return words.flatten(1)[:, :count].reshape(len(samples), *shape)

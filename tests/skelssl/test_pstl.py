@@ -3,7 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from skelkern.ops.sample_clips import times
 from skelssl import skeletons
 from skelssl.encoders.stgcn import STGCN
 from skelssl.methods.pstl import PSTL, PSTLOptions
@@ -197,6 +199,25 @@ def test_projecting_once_or_twice_is_the_same_loss():
         for twice in (False, True)
     ]
     torch.testing.assert_close(losses[0], losses[1])
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what would make the CPU wait for a GPU: values as Python numbers, shapes that depend on values."""
+
+    WAITS = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.is_nonzero)
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert function.overloadpacket not in self.WAITS, f"{function} waits for the device"
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_never_waits_for_the_device(monkeypatch):
+    monkeypatch.setattr(times, "checks_values", lambda tensor: False)  # as on a GPU
+    method, batch = make_method(), make_batch()
+    with NoWaiting():
+        method.training_step(batch, Draws(0, 0), 0)["loss"].backward()
+    with pytest.raises(AssertionError, match="waits for the device"), NoWaiting():
+        make_method(SMALL.official()).training_step(batch, Draws(0, 0), 0)  # how many joints it removes is drawn
 
 
 @pytest.mark.parametrize("stream", ["joint", "motion", "bone"])

@@ -7,6 +7,8 @@ frames `kept` (B, T') of a clip sampled at `times` are those at `times.gather(1,
 import torch
 from torch import Tensor
 
+from skelkern.checks import checks_values
+
 
 def resize_times(start: Tensor | float, length: Tensor | float, frames: int) -> Tensor:
     """Frames [start, start + length) resized linearly to `frames`, with pixel centres at half-integers.
@@ -53,6 +55,6 @@ def mirror_times(start: Tensor | float, length: Tensor | float, frames: int) -> 
 
 def _columns(start: Tensor | float, length: Tensor | float) -> tuple[Tensor, Tensor]:
     first, count = (torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1) for value in (start, length))
-    if not torch.compiler.is_compiling() and bool((count < 1).any()):
+    if checks_values(count) and bool((count < 1).any()):
         raise ValueError(f"length: expected at least 1 frame, found {count.min().item():g}")
     return first, count
