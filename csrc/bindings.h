@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "chamfer/chamfer.h"
+#include "edge_conv/edge_conv.h"
 #include "sample_clips/sample_clips.h"
 
 template <class T>
@@ -30,6 +31,33 @@ inline skelkern::ChamferProblem chamfer_problem(const std::array<std::uintptr_t,
 inline skelkern::ChamferNearest chamfer_nearest(const std::array<std::uintptr_t, 4>& nearest) {
   return {{pointer<float>(nearest[0]), pointer<float>(nearest[1])},
           {pointer<std::int32_t>(nearest[2]), pointer<std::int32_t>(nearest[3])}};
+}
+
+// arrays: (x, neighbors, weight, gamma, mask); sizes: (b, n, k, c, c_out)
+inline skelkern::EdgeConvProblem edge_conv_problem(const std::array<std::uintptr_t, 5>& arrays,
+                                                   const std::array<std::int64_t, 5>& sizes, int threads) {
+  const auto [b, n, k, c, c_out] = sizes;
+  return {pointer<const float>(arrays[0]),
+          pointer<const std::int64_t>(arrays[1]),
+          pointer<const float>(arrays[2]),
+          pointer<const float>(arrays[3]),
+          pointer<const bool>(arrays[4]),
+          b,
+          n,
+          k,
+          c,
+          c_out,
+          threads};
+}
+
+// tail: (mean, inverse_std, beta)
+inline skelkern::EdgeConvTail edge_conv_tail(const std::array<std::uintptr_t, 3>& tail, float negative_slope) {
+  return {pointer<const float>(tail[0]), pointer<const float>(tail[1]), pointer<const float>(tail[2]), negative_slope};
+}
+
+// edges: (extremes, slots, sums)
+inline skelkern::EdgeConvEdges edge_conv_edges(const std::array<std::uintptr_t, 3>& edges) {
+  return {pointer<float>(edges[0]), pointer<std::uint8_t>(edges[1]), pointer<float>(edges[2])};
 }
 
 // arrays: (frames, offsets, index, times, linear, linear_joints, translation, joint_order, joint_keep)

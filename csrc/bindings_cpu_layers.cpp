@@ -1,7 +1,6 @@
 // Python bindings of the layers, the ops with parameters.
 #include "bindings_cpu.h"
 #include "block_tail/block_tail.h"
-#include "edge_conv/edge_conv.h"
 #include "graph_conv/graph_conv.h"
 #include "gru/gru.h"
 #include "linear/linear.h"
@@ -95,33 +94,6 @@ void gru_backward(const std::array<std::uintptr_t, 4>& arrays, const std::array<
       {pointer<float>(results[0]), nullptr, nullptr, pointer<float>(results[1])},
       {pointer<const float>(incoming[0]), pointer<const float>(incoming[1]), pointer<const float>(incoming[2])},
       pointer<float>(slopes), {g[0], g[1], g[2], {{g[3], g[4], g[5], g[6]}, {g[7], g[8], g[9], g[10]}}}));
-}
-
-// arrays: (x, neighbors, weight, gamma, mask); sizes: (b, n, k, c, c_out)
-skelkern::EdgeConvProblem edge_conv_problem(const std::array<std::uintptr_t, 5>& arrays,
-                                            const std::array<std::int64_t, 5>& sizes, int threads) {
-  const auto [b, n, k, c, c_out] = sizes;
-  return {pointer<const float>(arrays[0]),
-          pointer<const std::int64_t>(arrays[1]),
-          pointer<const float>(arrays[2]),
-          pointer<const float>(arrays[3]),
-          pointer<const bool>(arrays[4]),
-          b,
-          n,
-          k,
-          c,
-          c_out,
-          threads};
-}
-
-// tail: (mean, inverse_std, beta)
-skelkern::EdgeConvTail edge_conv_tail(const std::array<std::uintptr_t, 3>& tail, float negative_slope) {
-  return {pointer<const float>(tail[0]), pointer<const float>(tail[1]), pointer<const float>(tail[2]), negative_slope};
-}
-
-// edges: (extremes, slots, sums)
-skelkern::EdgeConvEdges edge_conv_edges(const std::array<std::uintptr_t, 3>& edges) {
-  return {pointer<float>(edges[0]), pointer<std::uint8_t>(edges[1]), pointer<float>(edges[2])};
 }
 
 // Returns the number of edges, or -1 when a neighbour is out of range.

@@ -11,11 +11,19 @@ from skelkern.checks import check_number, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.memory import empty_output
 from skelkern.ops.edge_conv import reference
-from skelkern.ops.edge_conv.groups import gathered, group_name
-from skelkern.registration import address, addresses, float32, not_twice_differentiable, register
+from skelkern.ops.edge_conv.groups import gathered, merged
+from skelkern.ops.edge_conv.kernels import (
+    Edges,
+    check_edges,
+    check_index,
+    given_statistics,
+    register_kernels,
+    statistics_of,
+    tail_of,
+    too_many_neighbors,
+)
+from skelkern.registration import address, addresses, float32
 from skelkern.statistics import update_running
-
-MOST_NEIGHBORS = 256  # a slot is a byte
 
 
 def edge_conv(
@@ -113,48 +121,24 @@ def _check(x: Tensor, neighbors: Tensor, weight: Tensor, by_channel: dict[str, T
     check_same("device", "x", x, neighbors=neighbors, weight=weight, **by_channel)
 
 
-def _check_index(neighbors: Tensor, count: int) -> None:
-    wrong = neighbors[(neighbors < 0) | (neighbors >= count)]
-    if wrong.numel() > 0:
-        raise ValueError(f"neighbors: expected values in [0, {count}), found {wrong[0].item()}")
-
-
-def _check_edges(training: bool, count: float) -> None:
-    if training and count <= 1:
-        raise ValueError(f"neighbors: expected more than one edge to take statistics of, found {int(count)}")
-
-
-Edges = tuple[Tensor, Tensor, Tensor, Tensor]  # y, mean and biased variance (C'), number of edges
-
-
 def _reference(x: Tensor, neighbors: Tensor, *rest: Any) -> Edges:
     wide = torch.promote_types(x.dtype, torch.float32)
     *tensors, mean, variance, mask, eps, negative_slope, group = rest
     weight, gamma, beta = (tensor.to(wide) for tensor in tensors)
     mean, variance = (None if value is None else value.to(wide) for value in (mean, variance))
     if not torch.compiler.is_compiling():
-        _check_index(neighbors, x.shape[1])
+        check_index(neighbors, x.shape[1])
     with torch.autocast(x.device.type, enabled=False):
         y, mean, variance, count = reference.edge_conv(
             x.to(wide), neighbors, weight, gamma, beta, mean, variance, mask, eps, negative_slope, group
         )
-    if not torch.compiler.is_compiling():
-        _check_edges(rest[3] is None, count.item())
+    if rest[3] is None and not torch.compiler.is_compiling():
+        check_edges(count.item())
     return y.to(x.dtype), mean, variance, count
 
 
-def _cpu_edges(*arguments: Any) -> Edges:
-    *most, group = arguments
-    keeps = torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in most)
-    y, mean, variance, count, *_ = edge_conv_cpu(*most, group_name(group), keeps)
-    return y, mean, variance, count
-
-
 def _why_not(*tensors: Tensor | None) -> tuple[str, ...]:
-    neighbors = tensors[1] if len(tensors) > 1 else None
-    if neighbors is not None and neighbors.dim() == 3 and neighbors.shape[2] > MOST_NEIGHBORS:
-        return (*cpu_kernel_why_not(*tensors), f"{neighbors.shape[2]} neighbours, more than {MOST_NEIGHBORS}")
-    return cpu_kernel_why_not(*tensors)
+    return (*cpu_kernel_why_not(*tensors), *too_many_neighbors(*tensors))
 
 
 def _problem(
@@ -186,42 +170,20 @@ def _run_forward(
     y = empty_output(*shape)
     extremes, sums = (empty_output(*shape), empty_output(*shape)) if keeps else (torch.empty(0), torch.empty(0))
     slots = torch.empty(shape if keeps else 0, dtype=torch.uint8)
-    moments = torch.empty(2, weight.shape[0], dtype=torch.float64)
+    total = torch.empty(1 + 2 * weight.shape[0], dtype=torch.float64)
     edges = addresses(extremes, slots, sums) if keeps else (address(y), 0, 0)
-    count = float(_cpu.edge_conv_gather(*problem, edges, address(moments)))
-    if count < 0:
-        _check_index(neighbors, x.shape[1])
+    total[0] = _cpu.edge_conv_gather(*problem, edges, address(total[1:]))
+    if total[0] < 0:
+        check_index(neighbors, x.shape[1])
     if mean is None or variance is None:
-        count, moments = _merged(gathered(torch.cat([torch.tensor([count]).double(), moments.flatten()]), group))
-        _check_edges(True, count)
-        mean, variance = moments[0].float(), (moments[1] / count).float()
+        total = merged(gathered(total, group))
+        check_edges(total[0].item())
+        mean, variance = statistics_of(total)
     else:
-        mean, variance = (value.detach().to(torch.float32, copy=True) for value in (mean, variance))
-    tail = (mean, (variance + eps).rsqrt(), float32(beta))
+        mean, variance = given_statistics(mean, variance)
+    tail = tail_of(mean, variance, eps, beta)
     _cpu.edge_conv_finish(*problem, addresses(*tail), negative_slope, edges[0], address(y))
-    return y.to(x.dtype), mean, variance, torch.tensor(count, dtype=torch.float64), extremes, slots, sums
-
-
-def _merged(parts: list[Tensor]) -> tuple[float, Tensor]:
-    """Number of edges, and mean and squared deviations (2, C'), of all processes together (Chan et al., 1979)."""
-    edges, moments = 0.0, parts[0].new_zeros(2, (parts[0].numel() - 1) // 2)
-    for part in parts:
-        own, own_moments = part[0].item(), part[1:].view(2, -1)
-        if own == 0:
-            continue
-        distance = own_moments[0] - moments[0]
-        moments[1] += own_moments[1] + distance.square() * (edges * own / (edges + own))
-        moments[0] += distance * (own / (edges + own))
-        edges += own
-    return edges, moments
-
-
-def _fake_forward(x: Tensor, neighbors: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    shape, keeps = (x.shape[0], x.shape[1], weight.shape[0]), rest[-1]
-    mean, variance = (x.new_empty(weight.shape[0], dtype=torch.float32) for _ in range(2))
-    extremes, sums = (x.new_empty(shape if keeps else 0, dtype=torch.float32) for _ in range(2))
-    slots = x.new_empty(shape if keeps else 0, dtype=torch.uint8)
-    return x.new_empty(shape), mean, variance, x.new_empty((), dtype=torch.float64), extremes, slots, sums
+    return y.to(x.dtype), mean, variance, total[0].clone(), extremes, slots, sums
 
 
 def _run_backward(
@@ -246,7 +208,7 @@ def _run_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     arrays, sizes = _problem(x, neighbors, weight, gamma, mask)
     problem = (addresses(*arrays), sizes, torch.get_num_threads())
-    incoming, tail = float32(y_gradient), (mean, (variance + eps).rsqrt(), float32(beta))
+    incoming, tail = float32(y_gradient), tail_of(mean, variance, eps, beta)
     curve = (addresses(*tail), negative_slope)
     of_tail = torch.empty(2, weight.shape[0], dtype=torch.float64)
     _cpu.edge_conv_reduce(*problem, *curve, address(extremes), address(incoming), address(of_tail))
@@ -259,50 +221,7 @@ def _run_backward(
     return of_x.to(x.dtype), of_weight.to(weight.dtype), of_tail[1].to(gamma.dtype), of_tail[0].to(beta.dtype)
 
 
-def _fake_backward(
-    y_gradient: Tensor, x: Tensor, neighbors: Tensor, weight: Tensor, gamma: Tensor, beta: Tensor, *rest: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    of_x = x.new_empty(x.shape if rest[-1] else (0, 0, 0))
-    return of_x, torch.empty_like(weight), torch.empty_like(gamma), torch.empty_like(beta)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, neighbors, weight, gamma, beta, mean, _, mask, *options, _ = inputs
-    ctx.save_for_backward(x, neighbors, weight, gamma, beta, mask, *output[1:])
-    ctx.options = (*options, mean is None)
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, y_gradient: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    if y_gradient is None:
-        return (None,) * 12
-    needed = ctx.needs_input_grad
-    of_x, *others = edge_conv_cpu_backward(y_gradient, *ctx.saved_tensors, *ctx.options, needed[0])
-    of_weight, of_gamma, of_beta = (value if needed[i] else None for i, value in zip((2, 3, 4), others, strict=True))
-    return of_x if needed[0] else None, None, of_weight, of_gamma, of_beta, *(None,) * 7
-
-
-edge_conv_cpu = register(
-    "edge_conv_cpu(Tensor x, Tensor neighbors, Tensor weight, Tensor gamma, Tensor beta, Tensor? mean,"
-    " Tensor? variance, Tensor? mask, float eps, float negative_slope, str group, bool keeps)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    device="CPU",
-    run=_run_forward,
-    fake=_fake_forward,
-    backward=_backward,
-    save=_save,
-)
-
-edge_conv_cpu_backward = register(
-    "edge_conv_cpu_backward(Tensor y_gradient, Tensor x, Tensor neighbors, Tensor weight, Tensor gamma, Tensor beta,"
-    " Tensor? mask, Tensor mean, Tensor variance, Tensor count, Tensor extremes, Tensor slots, Tensor sums, float eps,"
-    " float negative_slope, str group, bool through_statistics, bool wants_x) -> (Tensor, Tensor, Tensor, Tensor)",
-    device="CPU",
-    run=_run_backward,
-    fake=_fake_backward,
-    backward=not_twice_differentiable,
-)
+_cpu_edges = register_kernels("cpu", _run_forward, _run_backward)
 
 EDGE_CONV = register_op(
     "edge_conv",
