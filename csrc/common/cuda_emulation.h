@@ -74,7 +74,7 @@ struct Thread {
   std::uint64_t received[kLanesOfWarp];      // all lanes' operands
   unsigned barriers = 0, warp_barriers = 0;  // passed
   ucontext_t context;
-  std::unique_ptr<char[]> stack;
+  char* stack = nullptr;
   void* sanitizer_stack = nullptr;
 };
 
@@ -95,7 +95,8 @@ struct Block {
 
 inline thread_local Block* block = nullptr;
 inline thread_local Thread* thread = nullptr;
-inline thread_local bool reversed = false;  // blocks and threads run in falling order
+inline thread_local bool reversed = false;                        // blocks and threads run in falling order
+inline thread_local std::vector<std::unique_ptr<char[]>> stacks;  // by thread number, kept for later launches
 
 [[noreturn]] inline void fail(const char* format, ...) {
   std::fprintf(stderr, "kernel %s, block (%u, %u, %u), thread %d: ", block->kernel, blockIdx.x, blockIdx.y, blockIdx.z,
@@ -196,7 +197,7 @@ Shared<T>& shared(const void* place, std::size_t count, const char* name) {
 
 inline void leave_scheduler([[maybe_unused]] void** saved) {
 #ifdef __SANITIZE_ADDRESS__
-  __sanitizer_start_switch_fiber(saved, thread->stack.get(), kStackBytes);
+  __sanitizer_start_switch_fiber(saved, thread->stack, kStackBytes);
 #endif
 }
 
@@ -245,14 +246,17 @@ inline void run_fibre() {
 }
 
 inline void start(Thread* fibre) {
+  const auto number = static_cast<std::size_t>(fibre->number);
+  if (stacks.size() <= number) stacks.resize(number + 1);
+  if (stacks[number] == nullptr) stacks[number].reset(new char[kStackBytes]);
+  fibre->stack = stacks[number].get();
 #ifdef __SANITIZE_ADDRESS__
-  if (fibre->stack != nullptr) __asan_unpoison_memory_region(fibre->stack.get(), kStackBytes);
+  __asan_unpoison_memory_region(fibre->stack, kStackBytes);
 #endif
-  if (fibre->stack == nullptr) fibre->stack = std::make_unique<char[]>(kStackBytes);
   fibre->state = State::ready;
   fibre->barriers = fibre->warp_barriers = 0;
   getcontext(&fibre->context);
-  fibre->context.uc_stack.ss_sp = fibre->stack.get();
+  fibre->context.uc_stack.ss_sp = fibre->stack;
   fibre->context.uc_stack.ss_size = kStackBytes;
   fibre->context.uc_link = nullptr;
   makecontext(&fibre->context, run_fibre, 0);
@@ -428,6 +432,16 @@ inline int __any_sync(unsigned mask, int holds, int line = __builtin_LINE()) {
   return __ballot_sync(mask, holds, line) != 0;
 }
 
+// The lanes of the mask that have this lane's value.
+template <class T>
+unsigned __match_any_sync(unsigned mask, T value, int line = __builtin_LINE()) {
+  const std::uint64_t* const operands = skelkern::emulation::exchange(mask, value, line);
+  unsigned bits = 0;
+  for (int lane = 0; lane < 32; ++lane)
+    if ((mask >> lane & 1) != 0 && skelkern::emulation::operand<T>(operands, lane) == value) bits |= 1u << lane;
+  return bits;
+}
+
 template <class T>
 T __reduce_max_sync(unsigned mask, T value, int line = __builtin_LINE()) {
   return skelkern::emulation::reduce(mask, value, line, [](T a, T b) { return a > b ? a : b; });
@@ -442,6 +456,8 @@ template <class T>
 T __reduce_add_sync(unsigned mask, T value, int line = __builtin_LINE()) {
   return skelkern::emulation::reduce(mask, value, line, [](T a, T b) { return a + b; });
 }
+
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
 inline unsigned __float_as_uint(float value) {
   unsigned bits;

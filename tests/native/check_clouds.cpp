@@ -21,6 +21,35 @@ void check_knn(std::int64_t b, std::int64_t n, std::int64_t d, std::int64_t k) {
         });
 }
 
+// Forward and, as statistics of the edges or as given ones pass gradients on, backward.
+void run_edge_conv(const skelkern::EdgeConv& table, const skelkern::EdgeConvProblem& problem, const float* beta,
+                   const float* y_gradient, Results& results) {
+  const std::int64_t c_out = problem.c_out, size = problem.b * problem.n * c_out;
+  Array<float> extremes(size), sums(size), y(size), inverse_std(c_out), mean(c_out);
+  Array<std::uint8_t> slots(size);
+  Array<double> moments(2 * c_out), of_tail(2 * c_out);
+  Array<float> means(2 * c_out), none(2 * c_out), of_x(problem.b * problem.n * problem.c);
+  Array<float> of_weight(c_out * 2 * problem.c);
+  std::int64_t count = 0;
+  const skelkern::EdgeConvEdges edges{extremes.get(), slots.get(), sums.get()};
+  require(table.gather(problem, edges, moments.get(), &count) == skelkern::EdgeConvResult::done, "memory");
+  for (std::int64_t i = 0; i < c_out; ++i) {
+    mean[i] = static_cast<float>(moments[i]);
+    inverse_std[i] = 1.0f / std::sqrt(static_cast<float>(moments[c_out + i] / static_cast<double>(count)) + 0.1f);
+  }
+  const skelkern::EdgeConvTail tail{mean.get(), inverse_std.get(), beta, 0.2f};
+  require(table.finish(problem, tail, extremes.get(), y.get()), "memory");
+  require(table.reduce(problem, tail, extremes.get(), y_gradient, of_tail.get()), "memory");
+  results.add(y), results.add(slots), results.add(of_tail);
+  for (std::int64_t i = 0; i < 2 * c_out; ++i) means[i] = static_cast<float>(of_tail[i] / static_cast<double>(count));
+  for (Array<float>* const passing : {&means, &none}) {
+    require(table.backward(problem, tail, edges, y_gradient, passing->get(), of_x.get(), of_weight.get()), "memory");
+    results.add(of_x), results.add(of_weight);
+  }
+  require(table.backward(problem, tail, edges, y_gradient, means.get(), nullptr, of_weight.get()), "memory");
+  results.add(of_weight);
+}
+
 void check_edge_conv(std::int64_t b, std::int64_t n, std::int64_t k, std::int64_t c, std::int64_t c_out, bool masked) {
   auto x = random_floats(b * n * c), weight = random_floats(c_out * 2 * c), gamma = random_floats(c_out);
   auto neighbors = random_indices(b * n * k, n);
@@ -28,26 +57,18 @@ void check_edge_conv(std::int64_t b, std::int64_t n, std::int64_t k, std::int64_
   auto beta = random_floats(c_out), y_gradient = random_floats(b * n * c_out);
   const skelkern::EdgeConvProblem problem{
       x.get(), neighbors.get(), weight.get(), gamma.get(), masked ? mask.get() : nullptr, b, n, k, c, c_out, kThreads};
-  at_every_level<skelkern::EdgeConv>("edge_conv", LEVELS_OF(edge_conv), [&](const auto& table, Results& results) {
-    Array<float> extremes(b * n * c_out), sums(b * n * c_out), y(b * n * c_out), inverse_std(c_out), mean(c_out);
-    Array<std::uint8_t> slots(b * n * c_out);
-    Array<double> moments(2 * c_out), of_tail(2 * c_out);
-    Array<float> means(2 * c_out), of_x(x.size()), of_weight(weight.size());
-    std::int64_t count = 0;
-    const skelkern::EdgeConvEdges edges{extremes.get(), slots.get(), sums.get()};
-    require(table.gather(problem, edges, moments.get(), &count) == skelkern::EdgeConvResult::done, "memory");
-    for (std::int64_t i = 0; i < c_out; ++i) {
-      mean[i] = static_cast<float>(moments[i]);
-      inverse_std[i] = 1.0f / std::sqrt(static_cast<float>(moments[c_out + i] / static_cast<double>(count)) + 0.1f);
-    }
-    const skelkern::EdgeConvTail tail{mean.get(), inverse_std.get(), beta.get(), 0.2f};
-    require(table.finish(problem, tail, extremes.get(), y.get()), "memory");
-    require(table.reduce(problem, tail, extremes.get(), y_gradient.get(), of_tail.get()), "memory");
-    for (std::int64_t i = 0; i < 2 * c_out; ++i) means[i] = static_cast<float>(of_tail[i] / static_cast<double>(count));
-    require(table.backward(problem, tail, edges, y_gradient.get(), means.get(), of_x.get(), of_weight.get()), "memory");
-    require(table.backward(problem, tail, edges, y_gradient.get(), means.get(), nullptr, of_weight.get()), "memory");
-    results.add(y), results.add(of_tail), results.add(of_x), results.add(of_weight);
-  });
+  at_every_level<skelkern::EdgeConv>("edge_conv", and_emulated(LEVELS_OF(edge_conv), emulated_edge_conv),
+                                     [&](const auto& table, Results& results) {
+                                       run_edge_conv(table, problem, beta.get(), y_gradient.get(), results);
+                                     });
+  if (masked) {  // to the GPU an index out of range is one of a point outside the mask
+    Results expected, found;
+    run_edge_conv(emulated_edge_conv, problem, beta.get(), y_gradient.get(), expected);
+    for (std::int64_t edge = 0; edge < b * n * k; ++edge)
+      if (!mask[edge / (n * k) * n + neighbors[edge]]) neighbors[edge] = edge % 2 == 0 ? -1 - edge : n + edge;
+    run_edge_conv(emulated_edge_conv, problem, beta.get(), y_gradient.get(), found);
+    found.require_like(expected, "edge_conv: indices out of range");
+  }
   neighbors[0] = n;
   Array<float> extremes(b * n * c_out);
   Array<double> moments(2 * c_out);
@@ -108,6 +129,7 @@ void check_clouds() {
   check_edge_conv(1, 2, 1, 1, 1, false);
   check_edge_conv(2, 19, 5, 17, 33, true);
   check_edge_conv(9, 40, 7, 16, 70, false);
+  check_edge_conv(1, 131, 11, 3, 64, true);
   check_chamfer(1, 1, 1, 1, false);
   check_chamfer(1, 70, 150, 3, true);
   check_chamfer(9, 33, 17, 6, false);
