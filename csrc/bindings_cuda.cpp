@@ -8,6 +8,7 @@
 
 #include "bindings.h"
 #include "chamfer/chamfer_cuda.h"
+#include "edge_conv/edge_conv_cuda.h"
 #include "farthest_points/farthest_points_cuda.h"
 #include "knn/knn_cuda.h"
 #include "sample_clips/sample_clips_cuda.h"
@@ -77,6 +78,59 @@ void chamfer_backward(const std::array<std::uintptr_t, 5>& arrays, const std::ar
                                           incoming, outgoing, cuda_queue(queue)));
 }
 
+// Of an edge convolution: (x, neighbors, weight, gamma, mask), of which x and weight are not looked at.
+using EdgeConvArrays = std::array<std::uintptr_t, 5>;
+using EdgeConvSizes = std::array<std::int64_t, 5>;
+
+std::int64_t edge_conv_partials(const EdgeConvSizes& sizes) {
+  return skelkern::edge_conv_cuda_partials(edge_conv_problem({}, sizes, 1));
+}
+
+std::int64_t edge_conv_reverse(const EdgeConvSizes& sizes) {
+  return skelkern::edge_conv_cuda_reverse(edge_conv_problem({}, sizes, 1));
+}
+
+// statistics: (workspace, moments, mean, variance)
+void edge_conv_gather(const EdgeConvArrays& arrays, const EdgeConvSizes& sizes, const Queue& queue,
+                      std::uintptr_t points, const std::array<std::uintptr_t, 3>& edges, std::uintptr_t counts,
+                      const std::array<std::uintptr_t, 4>& statistics) {
+  require(skelkern::edge_conv_cuda_gather(edge_conv_problem(arrays, sizes, 1), pointer<const float>(points),
+                                          edge_conv_edges(edges), pointer<std::int32_t>(counts),
+                                          {pointer<double>(statistics[0]), pointer<double>(statistics[1]),
+                                           pointer<float>(statistics[2]), pointer<float>(statistics[3])},
+                                          cuda_queue(queue)));
+}
+
+void edge_conv_finish(const EdgeConvArrays& arrays, const EdgeConvSizes& sizes, const Queue& queue,
+                      const std::array<std::uintptr_t, 3>& tail, float negative_slope, std::uintptr_t counts,
+                      std::uintptr_t extremes, std::uintptr_t y) {
+  require(skelkern::edge_conv_cuda_finish(edge_conv_problem(arrays, sizes, 1), edge_conv_tail(tail, negative_slope),
+                                          pointer<const std::int32_t>(counts), pointer<const float>(extremes),
+                                          pointer<float>(y), cuda_queue(queue)));
+}
+
+void edge_conv_reduce(const EdgeConvArrays& arrays, const EdgeConvSizes& sizes, const Queue& queue,
+                      const std::array<std::uintptr_t, 3>& tail, float negative_slope, std::uintptr_t counts,
+                      std::uintptr_t extremes, std::uintptr_t y_gradient, std::uintptr_t hits, std::uintptr_t workspace,
+                      std::uintptr_t sums) {
+  require(skelkern::edge_conv_cuda_reduce(edge_conv_problem(arrays, sizes, 1), edge_conv_tail(tail, negative_slope),
+                                          pointer<const std::int32_t>(counts), pointer<const float>(extremes),
+                                          pointer<const float>(y_gradient), pointer<float>(hits),
+                                          pointer<double>(workspace), pointer<double>(sums), cuda_queue(queue)));
+}
+
+// passed: (counts, hits, means, points)
+void edge_conv_backward(const EdgeConvArrays& arrays, const EdgeConvSizes& sizes, const Queue& queue,
+                        const std::array<std::uintptr_t, 3>& tail, float negative_slope,
+                        const std::array<std::uintptr_t, 3>& edges, const std::array<std::uintptr_t, 4>& passed,
+                        std::uintptr_t workspace, std::uintptr_t gradients) {
+  require(skelkern::edge_conv_cuda_backward(
+      edge_conv_problem(arrays, sizes, 1), edge_conv_tail(tail, negative_slope),
+      {edge_conv_edges(edges), pointer<const std::int32_t>(passed[0]), pointer<const float>(passed[1]),
+       pointer<const float>(passed[2]), pointer<const float>(passed[3])},
+      pointer<std::int32_t>(workspace), pointer<float>(gradients), cuda_queue(queue)));
+}
+
 void sample_clips(const std::array<std::uintptr_t, 9>& arrays, bool frames_are_bfloat16,
                   const std::array<std::int64_t, 7>& sizes, const Queue& queue, std::uintptr_t clips) {
   require(skelkern::sample_clips_cuda(sample_clips_problem(arrays, frames_are_bfloat16, sizes, 1),
@@ -93,5 +147,11 @@ PYBIND11_MODULE(_cuda, module) {
   module.def("farthest_points_workspace", farthest_points_workspace);
   module.def("chamfer_forward", chamfer_forward);
   module.def("chamfer_backward", chamfer_backward);
+  module.def("edge_conv_partials", edge_conv_partials);
+  module.def("edge_conv_reverse", edge_conv_reverse);
+  module.def("edge_conv_gather", edge_conv_gather);
+  module.def("edge_conv_finish", edge_conv_finish);
+  module.def("edge_conv_reduce", edge_conv_reduce);
+  module.def("edge_conv_backward", edge_conv_backward);
   module.def("sample_clips", sample_clips);
 }

@@ -21,6 +21,51 @@ def chamfer_backward(
     distance_gradients: tuple[int, ...],
     gradients: tuple[int, ...],
 ) -> None: ...
+def edge_conv_partials(sizes: tuple[int, ...]) -> int: ...
+def edge_conv_reverse(sizes: tuple[int, ...]) -> int: ...
+def edge_conv_gather(
+    arrays: tuple[int, ...],
+    sizes: tuple[int, ...],
+    queue: tuple[int, int],
+    points: int,
+    edges: tuple[int, ...],
+    counts: int,
+    statistics: tuple[int, ...],
+) -> None: ...
+def edge_conv_finish(
+    arrays: tuple[int, ...],
+    sizes: tuple[int, ...],
+    queue: tuple[int, int],
+    tail: tuple[int, ...],
+    negative_slope: float,
+    counts: int,
+    extremes: int,
+    y: int,
+) -> None: ...
+def edge_conv_reduce(
+    arrays: tuple[int, ...],
+    sizes: tuple[int, ...],
+    queue: tuple[int, int],
+    tail: tuple[int, ...],
+    negative_slope: float,
+    counts: int,
+    extremes: int,
+    y_gradient: int,
+    hits: int,
+    workspace: int,
+    sums: int,
+) -> None: ...
+def edge_conv_backward(
+    arrays: tuple[int, ...],
+    sizes: tuple[int, ...],
+    queue: tuple[int, int],
+    tail: tuple[int, ...],
+    negative_slope: float,
+    edges: tuple[int, ...],
+    passed: tuple[int, ...],
+    workspace: int,
+    gradients: int,
+) -> None: ...
 def sample_clips(
     arrays: tuple[int, ...], frames_are_bfloat16: bool, sizes: tuple[int, ...], queue: tuple[int, int], clips: int
 ) -> None: ...

@@ -34,6 +34,50 @@ def test_shapes_and_types_are_those_of_the_cpu():
         gradient.sum().backward()
 
 
+def edge_conv_arguments(n=7, k=3):
+    """Of `edge_conv_cuda` up to the mask, on the meta device."""
+    x = torch.empty(2, n, 5, device="meta", dtype=torch.bfloat16)
+    neighbors = torch.empty(2, n, k, device="meta", dtype=torch.int64)
+    weight, channels = torch.empty(9, 10, device="meta", dtype=torch.bfloat16), torch.empty(9, device="meta")
+    return x, neighbors, weight, channels, channels, None, None, None
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_shapes_of_edge_conv_are_those_of_the_cpu(keeps):
+    ours, cpu = (
+        getattr(torch.ops.skelkern, f"edge_conv_{device}")(*edge_conv_arguments(), 1e-5, 0.2, "", keeps)
+        for device in ("cuda", "cpu")
+    )
+    described = [[(one.shape, one.dtype) for one in results[:7]] for results in (ours, cpu)]
+    assert described[0] == described[1]
+    assert (ours[0].dtype, ours[7].shape, ours[7].dtype) == (torch.bfloat16, (2, 7), torch.int32)
+
+
+def test_edge_conv_is_differentiable_once():
+    arguments = [one.requires_grad_() if i in (0, 2, 3) else one for i, one in enumerate(edge_conv_arguments())]
+    y, mean, *_ = torch.ops.skelkern.edge_conv_cuda(*arguments, 1e-5, 0.2, "", True)
+    assert not mean.requires_grad
+    leaves = [arguments[i] for i in (0, 2, 3)]
+    gradients = torch.autograd.grad(y.sum(), leaves, create_graph=True)
+    assert [(g.shape, g.dtype) for g in gradients] == [(leaf.shape, leaf.dtype) for leaf in leaves]
+    with pytest.raises(RuntimeError, match="not twice differentiable, use impl='reference'"):
+        gradients[0].sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "reason"),
+    [
+        (7, 257, "257 neighbours, more than 256"),
+        (2**24, 1, "a cloud of 16777216 points and 16777216 edges, not below 16777216 and 2147483648"),
+        (2**23, 256, "a cloud of 8388608 points and 2147483648 edges"),
+    ],
+)
+def test_clouds_that_are_too_large_for_edge_conv(n, k, reason):
+    x, neighbors, weight, gamma, beta, *_ = edge_conv_arguments(n, k)
+    explanation = skelkern.explain(skelkern.edge_conv, x, neighbors, weight, gamma, beta)
+    assert any(reason in one for one in explanation.reasons["cuda"])
+
+
 def test_tensors_of_the_cpu_are_refused_in_words():
     points = torch.randn(2, 7, 3)
     with pytest.raises(ValueError, match="impl='cuda' cannot run here: .*a tensor is on cpu"):
@@ -62,19 +106,30 @@ def test_the_module_needs_no_driver_and_no_cuda_library():
 
 def calls(batch: int) -> dict[str, Callable[[], object]]:
     """A call of every entry point with nothing at its addresses, by kernel."""
-    module = cuda_module()
+    module, sizes = cuda_module(), (batch, 5, 2, 3, 4)
     return {
         "knn_by_subtraction": lambda: module.knn(0, 0, (batch, 5, 3, 2), (0, 0), 0, 0),
         "knn_centres": lambda: module.knn(0, 0, (batch, 5, 30, 2), (0, 0), 0, 0),
         "farthest_points": lambda: module.farthest_points(0, 0, (batch, 5, 3, 2), 0, (0, 0), 0, 0),
         "sample_clips": lambda: module.sample_clips((0,) * 9, False, (9, 2, 25, 3, 2, batch, 7), (0, 0), 0),
         "chamfer": lambda: module.chamfer_forward((0,) * 5, (batch, 4, 5, 3), True, (0, 0), (0,) * 4),
+        "edge_conv_gather": lambda: module.edge_conv_gather((0,) * 5, sizes, (0, 0), 0, (0,) * 3, 0, (0,) * 4),
+        "edge_conv_finish": lambda: module.edge_conv_finish((0,) * 5, sizes, (0, 0), (0,) * 3, 0.2, 0, 0, 0),
+        "edge_conv_reverse": lambda: module.edge_conv_backward(
+            (0,) * 5, sizes, (0, 0), (0,) * 3, 0.2, (0,) * 3, (0,) * 4, 0, 0
+        ),
     }
 
 
 @needs_module
 @pytest.mark.skipif(torch.cuda.is_available(), reason="without a driver, every launch fails")
-@pytest.mark.parametrize("kernel", ["knn_by_subtraction", "knn_centres", "farthest_points", "sample_clips", "chamfer"])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        *("knn_by_subtraction", "knn_centres", "farthest_points", "sample_clips", "chamfer"),
+        *("edge_conv_gather", "edge_conv_finish", "edge_conv_reverse"),
+    ],
+)
 def test_nothing_is_launched_for_empty_batches(kernel):
     calls(batch=0)[kernel]()
     with pytest.raises(RuntimeError, match=f"CUDA kernel {kernel}"):

@@ -86,3 +86,21 @@ def test_clips_out_of_range_are_zero_and_named_on_request(monkeypatch):
     monkeypatch.setenv("SKELKERN_CHECKS", "1")
     with pytest.raises(ValueError, match="index: expected values in"):
         skelkern.sample_clips(frames, offsets, index, times)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.7])
+def test_neighbours_out_of_range_count_as_masked_and_are_named_on_request(share, monkeypatch):
+    """As those to ten points more, outside the mask."""
+    generator = torch.Generator().manual_seed(0)
+    x, neighbors = torch.randn(3, 60, 8, generator=generator), torch.randint(60, (3, 60, 6), generator=generator)
+    mask = torch.rand(3, 60, generator=generator) < share
+    mask[:, 50:] = False
+    others = torch.randn(16, 16, generator=generator).cuda(), torch.ones(16).cuda(), torch.ones(16).cuda()
+    expected = skelkern.edge_conv(x.cuda(), neighbors.cuda(), *others, mask=mask.cuda(), impl="cuda")
+    neighbors = torch.where(neighbors < 50, neighbors, -neighbors)
+    arguments = x[:, :50].cuda(), neighbors[:, :50].cuda(), *others
+    valid = None if share == 1 else mask[:, :50].cuda()
+    torch.testing.assert_close(skelkern.edge_conv(*arguments, mask=valid, impl="cuda"), expected[:, :50])
+    monkeypatch.setenv("SKELKERN_CHECKS", "1")
+    with pytest.raises(ValueError, match=r"neighbors: expected values in \[0, 50\), found -5"):
+        skelkern.edge_conv(*arguments, mask=valid, impl="cuda")

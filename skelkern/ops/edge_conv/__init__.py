@@ -11,6 +11,7 @@ from skelkern.checks import check_number, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.memory import empty_output
 from skelkern.ops.edge_conv import reference
+from skelkern.ops.edge_conv.cuda import cuda_edges, cuda_why_not
 from skelkern.ops.edge_conv.groups import gathered, merged
 from skelkern.ops.edge_conv.kernels import (
     Edges,
@@ -66,7 +67,7 @@ def edge_conv(
         negative_slope: of LeakyReLU, in [0, 1].
         mask: (B, N) bool; edges from and to points outside it do not exist.
         group: process group over which statistics are taken, forward and backward.
-        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+        impl: "auto", "reference", "cpu" or "cuda"; see `skelkern.explain`.
 
     Returns:
         (B, N, C') in x's dtype; 0 for points without edges. At equal values the gradient goes to the first neighbour.
@@ -225,6 +226,7 @@ _cpu_edges = register_kernels("cpu", _run_forward, _run_backward)
 
 EDGE_CONV = register_op(
     "edge_conv",
+    Implementation("cuda", cuda_edges, cuda_why_not),
     Implementation("cpu", _cpu_edges, _why_not),
     Implementation("reference", _reference, runs_anything),
 )
