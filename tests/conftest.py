@@ -2,9 +2,12 @@
 
 import os
 
+import on_device
 import pytest
+import torch
 
 INTERPRETER_LIMIT = "more than the interpreter gets through"
+NO_GPU = "no GPU: torch.cuda.is_available() is False"
 
 
 def pytest_addoption(parser):
@@ -14,6 +17,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--impl") != "cpu":
         os.environ["SKELKERN_IMPL"] = config.getoption("--impl")
+    if config.getoption("--impl") == "cuda" and torch.cuda.is_available():
+        os.environ["SKELKERN_CHECKS"] = "1"  # errors about values as on a CPU
+        on_device.TensorsOfTests("cuda").stay()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -21,6 +27,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if impl != "cpu" and item.get_closest_marker("cpu_kernel"):
             item.add_marker(pytest.mark.skip(reason="about the CPU's kernel"))
+        if impl == "cuda" and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason=NO_GPU))
         if impl == "triton" and "TRITON_INTERPRET" in os.environ and item.get_closest_marker("large"):
             item.add_marker(pytest.mark.skip(reason=INTERPRETER_LIMIT))
 

@@ -20,6 +20,12 @@ CUDA_CASES = [case for case in CASES if any(one.name == "cuda" for one in OPS[ca
 every_case = pytest.mark.parametrize("case", CUDA_CASES, ids=str)
 
 
+@pytest.fixture(autouse=True)
+def without_checks(monkeypatch):
+    """They wait for the device; `--impl cuda` turns them on."""
+    monkeypatch.delenv("SKELKERN_CHECKS", raising=False)
+
+
 def on_gpu(case, seed=0):
     return {
         name: value.cuda() if isinstance(value, torch.Tensor) else value

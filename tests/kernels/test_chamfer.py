@@ -56,7 +56,6 @@ def test_gradcheck_of_the_reference(squared):
     assert gradcheck(function, leaves)
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_on_a_line(impl):
     x, y = torch.tensor([[[0.0], [4.0]]]), torch.tensor([[[1.0], [2.0], [9.0]]])
     to_y, to_x = skelkern.chamfer_distance(x, y, reduction="none", squared=False, impl=impl)
@@ -67,7 +66,6 @@ def test_on_a_line(impl):
     assert skelkern.chamfer_distance(x, y, reduction="sum", impl=impl).item() == pytest.approx(35)
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_ties_go_to_the_lower_index(impl):
     x = torch.tensor([[[0.0], [0.0]]], requires_grad=True)
     y = torch.tensor([[[1.0], [-1.0], [1.0]]], requires_grad=True)
@@ -78,7 +76,6 @@ def test_ties_go_to_the_lower_index(impl):
     assert of_x.flatten().tolist() == [-2, 0]
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_equal_means_have_the_gradient_of_x(impl):
     x, y = torch.tensor([[[0.0], [1.0]]], requires_grad=True), torch.tensor([[[0.5]]])
     loss = skelkern.chamfer_distance(x, y, reduction="max_of_means", impl=impl)
@@ -86,7 +83,6 @@ def test_equal_means_have_the_gradient_of_x(impl):
     assert gradient.flatten().tolist() == pytest.approx([-0.5, 0.5]), "the direction from y moves one point by 1"
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_coincident_points_have_no_euclidean_gradient(impl):
     x = torch.ones(1, 3, 2, requires_grad=True)
     loss = skelkern.chamfer_distance(x, torch.ones(1, 2, 2), squared=False, impl=impl)
@@ -95,7 +91,6 @@ def test_coincident_points_have_no_euclidean_gradient(impl):
     assert (gradient == 0).all()
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_clouds_without_points_contribute_nothing(impl):
     x, y = torch.randn(2, 4, 3, requires_grad=True), torch.randn(2, 5, 3, requires_grad=True)
     y_mask = torch.tensor([[False] * 5, [True] * 5])
@@ -110,7 +105,6 @@ def test_clouds_without_points_contribute_nothing(impl):
     assert empty.item() == 0
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_masked_points_change_nothing(impl):
     inputs = {name: v.float() if v.is_floating_point() else v for name, v in make_inputs(2, 30, 20, 3, 0.6)(0).items()}
     results = []
@@ -135,7 +129,6 @@ def test_a_nan_hides_no_other_point(place):
         assert ours.isnan().sum() == 1
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_nan_propagates(impl):
     x, y = torch.randn(1, 4, 3), torch.randn(1, 5, 3)
     x[0, 2, 1] = torch.nan
@@ -145,6 +138,7 @@ def test_nan_propagates(impl):
     assert skelkern.chamfer_distance(torch.full_like(x, torch.nan), y, impl=impl).isnan()
 
 
+@pytest.mark.cpu_kernel
 def test_arrays_in_and_out():
     x, y = (np.random.default_rng(0).normal(size=(2, n, 3)).astype(np.float32) for n in (40, 30))
     expected = skelkern.chamfer_distance(torch.from_numpy(x), torch.from_numpy(y), reduction="none")

@@ -106,14 +106,14 @@ def test_reference_is_the_modules_of_dgcnn():
 
 
 @pytest.mark.parametrize("share", [None, 0.5])
-def test_running_statistics(share):
+def test_running_statistics(share, kernel):
     inputs = make_inputs(3, 40, 17, 40, 7, share)(1)
     inputs = {name: value if name in ("neighbors", "mask") else value.float() for name, value in inputs.items()}
     states = {}
-    for impl in ("cpu", "reference"):
+    for impl in (kernel, "reference"):
         states[impl] = torch.full((40,), 3.0), torch.full((40,), 2.0)
         skelkern.edge_conv(**inputs, running_mean=states[impl][0], running_var=states[impl][1], momentum=0.3, impl=impl)
-    for ours, expected in zip(states["cpu"], states["reference"], strict=True):
+    for ours, expected in zip(states[kernel], states["reference"], strict=True):
         assert relative_error(ours, expected) < 1e-6
 
 
@@ -126,7 +126,6 @@ def test_a_large_mean_costs_no_digits():
     check_budget(skelkern.edge_conv, make, ("gamma", "beta"))
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_ties_go_to_the_first_neighbour(impl):
     """Equal edges, all equal by gamma = 0, and all cut to 0 by a slope of 0: the gradient reaches slot 0 only."""
     x = torch.tensor([[[1.0], [2.0], [2.0]]], requires_grad=True)
@@ -144,7 +143,6 @@ def test_ties_go_to_the_first_neighbour(impl):
     assert gradient.item() == pytest.approx(1.0, abs=1e-4), "of the edge to slot 0, which is x₀ itself"
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_masked_points_change_nothing(impl):
     inputs = {n: v if n in ("neighbors", "mask") else v.float() for n, v in make_inputs(2, 30, 5, 9, 4, 0.6)(0).items()}
     leaves = [inputs["x"], inputs["weight"]]
@@ -159,11 +157,11 @@ def test_masked_points_change_nothing(impl):
     assert (results[0][0][~inputs["mask"]] == 0).all()
 
 
-def test_points_without_edges_are_zero():
+def test_points_without_edges_are_zero(kernel):
     inputs = {name: v if name == "neighbors" else v.float() for name, v in make_inputs(2, 6, 3, 4, 2)(0).items()}
     inputs["neighbors"][:] = 5
     mask = torch.tensor([[True] * 5 + [False], [True] * 6])
-    for impl in ("cpu", "reference"):
+    for impl in (kernel, "reference"):
         y = skelkern.edge_conv(**inputs, mask=mask, impl=impl)
         assert (y[0] == 0).all()
         assert (y[1] != 0).any()
@@ -195,6 +193,7 @@ def test_gradients_that_are_not_wanted():
         assert torch.equal(found, expected[i])
 
 
+@pytest.mark.cpu_kernel
 def test_many_neighbours_are_left_to_the_reference():
     inputs = make_inputs(1, 5, 3, 4, 300)(0)
     inputs = {name: v if name == "neighbors" else v.float() for name, v in inputs.items()}
@@ -202,10 +201,10 @@ def test_many_neighbours_are_left_to_the_reference():
     assert skelkern.edge_conv(**inputs).shape == (1, 5, 4)
 
 
-def test_follows_autocast():
+def test_follows_autocast(kernel):
     inputs = {name: v if name == "neighbors" else v.float() for name, v in make_inputs(2, 23, 16, 33, 4)(0).items()}
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        for impl in ("cpu", "reference"):
+    with torch.autocast(inputs["x"].device.type, dtype=torch.bfloat16):
+        for impl in (kernel, "reference"):
             assert skelkern.edge_conv(**inputs, impl=impl).dtype == torch.bfloat16
 
 
@@ -231,7 +230,7 @@ def _edge_conv_in_process(rank, port, folder, impl):
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
+@pytest.mark.cpu_kernel
 def test_statistics_over_processes(impl, tmp_path):
     """Two processes with 1 and 3 of 4 clouds give what one process gives with all; weights' gradients add up."""
     with socket.socket() as probe:
@@ -270,7 +269,6 @@ GOOD = {name: v if name == "neighbors" else v.float() for name, v in make_inputs
         ({"mask": torch.ones(2, 4, dtype=torch.bool)}, ValueError, r"mask: expected shape \(B, N\) with B=2, N=5"),
     ],
 )
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_wrong_arguments(changes, error, message, impl):
     with pytest.raises(error, match=message):
         skelkern.edge_conv(**{**copy.copy(GOOD), **changes}, impl=impl)

@@ -28,7 +28,6 @@ def test_masked_points_are_not_picked(share):
         assert mask.gather(1, found).all()
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_on_a_line(impl):
     points = torch.tensor([0.0, 1.0, 3.0, 4.0, 10.0])[None, :, None]
     assert skelkern.farthest_point_sample(points, 4, start=1, impl=impl).tolist() == [[1, 4, 3, 0]]
@@ -38,12 +37,12 @@ def test_on_a_line(impl):
     assert skelkern.farthest_point_sample(points, 2, nobody, start=3, impl=impl).tolist() == [[3, 3]]
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_a_point_without_distances_is_picked_once(impl):
     points = torch.tensor([0.0, torch.nan, 1.0, 5.0])[None, :, None]
     assert skelkern.farthest_point_sample(points, 3, impl=impl).tolist() == [[0, 1, 3]]
 
 
+@pytest.mark.cpu_kernel
 def test_arrays_in_and_out():
     points = np.random.default_rng(0).normal(size=(2, 40, 3)).astype(np.float32)
     found = skelkern.farthest_point_sample(points, 4)

@@ -110,6 +110,7 @@ def test_half_precision_is_widened():
     assert torch.equal(skelkern.knn(points, 5), skelkern.knn(points.float(), 5))
 
 
+@pytest.mark.cpu_kernel
 def test_arrays_in_and_out():
     points = np.random.default_rng(0).normal(size=(2, 40, 3)).astype(np.float32)
     mask = np.ones((2, 40), bool)

@@ -61,20 +61,20 @@ def test_bfloat16_frames_are_converted_exactly():
     assert torch.equal(found, skelkern.sample_clips(**inputs | {"frames": half.float()}))
 
 
-def test_whole_times_are_frames_even_beside_nan():
+def test_whole_times_are_frames_even_beside_nan(kernel):
     frames = torch.arange(12.0).reshape(6, 1, 2, 1)
     frames[3] = torch.nan
     times = torch.tensor([[-5.0, 0.0, 2.0, 9.0]])
-    for impl in ("cpu", "reference"):
+    for impl in (kernel, "reference"):
         clips = skelkern.sample_clips(frames, torch.tensor([0, 4, 6]), torch.tensor([0]), times, impl=impl)
         assert clips[0, 0, :3, :, 0].tolist() == [[0, 1], [0, 1], [4, 5]]
         assert clips[0, 0, 3].isnan().all()
 
 
-def test_a_nan_time_gives_nan():
+def test_a_nan_time_gives_nan(kernel):
     frames, offsets, index = torch.ones(3, 1, 2, 3), torch.tensor([0, 3]), torch.tensor([0])
     times = torch.tensor([[1.0, torch.nan]])
-    for impl in ("cpu", "reference"):
+    for impl in (kernel, "reference"):
         clips = skelkern.sample_clips(frames, offsets, index, times, impl=impl)
         assert clips.isnan().any(dim=1)[0, :, 0, 0].tolist() == [False, True]
 
@@ -97,20 +97,20 @@ def test_order_of_the_steps():
     assert clips[0, :, 0, 1, 0].tolist() == [15, 24, 42]
 
 
-def test_left_out_joints_are_zero_even_if_nan():
+def test_left_out_joints_are_zero_even_if_nan(kernel):
     inputs = sample_clips_inputs(0)
     inputs["frames"][:] = torch.nan
-    for impl in ("cpu", "reference"):
+    for impl in (kernel, "reference"):
         clips = skelkern.sample_clips(**inputs, impl=impl)
         kept = inputs["joint_keep"][:, None, None, :, None].expand_as(clips)
         assert clips[kept].isnan().all()
         assert (clips[~kept] == 0).all()
 
 
-def test_has_no_gradient():
+def test_has_no_gradient(kernel):
     inputs = sample_clips_inputs(0)
     inputs["frames"].requires_grad_()
-    for impl in ("cpu", "reference"):
+    for impl in (kernel, "reference"):
         assert not skelkern.sample_clips(**inputs, impl=impl).requires_grad
 
 
@@ -122,6 +122,7 @@ def test_non_contiguous_inputs():
     assert torch.equal(skelkern.sample_clips(**spread), expected)
 
 
+@pytest.mark.cpu_kernel
 def test_numpy_arrays_are_shared_and_returned():
     inputs = sample_clips_inputs(0)
     arrays = {k: v.numpy() for k, v in inputs.items()}
@@ -131,6 +132,7 @@ def test_numpy_arrays_are_shared_and_returned():
     assert np.array_equal(found, skelkern.sample_clips(**inputs).numpy())
 
 
+@pytest.mark.cpu_kernel
 def test_memory_mapped_frames(tmp_path):
     inputs = {k: v.numpy() for k, v in sample_clips_inputs(0).items()}
     np.save(tmp_path / "frames.npy", inputs["frames"])
@@ -164,7 +166,6 @@ def test_zero_sizes(size):
         ({"times": [1.0]}, TypeError, "times: expected a torch.Tensor, found list"),
     ],
 )
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
 def test_wrong_arguments(impl, change, error, message):
     with pytest.raises(error, match=message):
         skelkern.sample_clips(**sample_clips_inputs(0) | change, impl=impl)
@@ -178,7 +179,7 @@ def test_resize_and_nearest_times_are_torch_interpolation(count, frames):
         ("linear", skelkern.resize_times(0, count, frames), {"align_corners": False}),
         ("nearest", skelkern.nearest_times(0, count, frames), {}),
     ):
-        clips = skelkern.sample_clips(flat, torch.tensor([0, count]), torch.tensor([0]), times)
+        clips = skelkern.sample_clips(flat, torch.tensor([0, count]), torch.tensor([0]), times.to(flat.device))
         expected = torch.nn.functional.interpolate(sequence, frames, mode=mode, **options)
         torch.testing.assert_close(clips[:, :, :, 0, 0], expected)
 
