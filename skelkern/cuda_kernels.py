@@ -11,6 +11,7 @@ from torch import Tensor
 from skelkern.dispatch import kernel_why_not
 from skelkern.gpu import capability_why_not
 
+MOST_POINTS = 2**31
 BUILT = importlib.util.find_spec("skelkern._cuda") is not None
 
 
@@ -24,6 +25,15 @@ def cuda_kernel_why_not(*tensors: Tensor | None) -> tuple[str, ...]:
     """`why_not` of the CUDA kernels."""
     missing = () if BUILT else ("skelkern was built without CUDA",)
     return missing + kernel_why_not("cuda", tensors, capability_why_not)
+
+
+def clouds_why_not(*tensors: Tensor | None) -> tuple[str, ...]:
+    """`why_not` of the CUDA kernels that number the points of clouds (B, N, D) by 32 bits."""
+    reasons = cuda_kernel_why_not(*tensors)
+    for tensor in tensors:
+        if tensor is not None and tensor.dim() == 3 and tensor.shape[1] >= MOST_POINTS:
+            reasons = (*reasons, f"a cloud of {tensor.shape[1]} points, not below {MOST_POINTS}")
+    return reasons
 
 
 def queue(tensor: Tensor) -> tuple[int, int]:

@@ -34,6 +34,19 @@ def test_shapes_and_types_are_those_of_the_cpu():
         gradient.sum().backward()
 
 
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (skelkern.knn, (torch.empty(1, 2**31, 1, device="meta"), 2)),
+        (skelkern.farthest_point_sample, (torch.empty(1, 2**31, 1, device="meta"), 2)),
+        (skelkern.chamfer_distance, (POINTS[:1, :, :1], torch.empty(1, 2**31, 1, device="meta"))),
+    ],
+)
+def test_clouds_that_32_bits_cannot_number(function, arguments):
+    reasons = skelkern.explain(function, *arguments).reasons["cuda"]
+    assert "a cloud of 2147483648 points, not below 2147483648" in reasons
+
+
 def edge_conv_arguments(n=7, k=3):
     """Of `edge_conv_cuda` up to the mask, on the meta device."""
     x = torch.empty(2, n, 5, device="meta", dtype=torch.bfloat16)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skelkern import _cpu
 from skelkern.checks import check_choice, check_same, check_shape, check_tensor, checks_values
-from skelkern.cuda_kernels import cuda_kernel_why_not
+from skelkern.cuda_kernels import clouds_why_not
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.chamfer import reference
@@ -105,7 +105,7 @@ _cpu_distances = register_kernels("cpu", lambda: _cpu, lambda _: torch.get_num_t
 
 CHAMFER = register_op(
     "chamfer_distance",
-    Implementation("cuda", cuda_distances, cuda_kernel_why_not),
+    Implementation("cuda", cuda_distances, clouds_why_not),
     Implementation("cpu", _cpu_distances, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from skelkern import _cpu
 from skelkern.checks import check_clouds, check_count
-from skelkern.cuda_kernels import cuda_kernel_why_not
+from skelkern.cuda_kernels import clouds_why_not
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.farthest_points import reference
@@ -68,7 +68,7 @@ farthest_points_cpu = register(
 
 FARTHEST_POINTS = register_op(
     "farthest_point_sample",
-    Implementation("cuda", farthest_points_cuda, cuda_kernel_why_not),
+    Implementation("cuda", farthest_points_cuda, clouds_why_not),
     Implementation("cpu", farthest_points_cpu, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from skelkern import _cpu
 from skelkern.checks import check_clouds, check_count
-from skelkern.cuda_kernels import cuda_kernel_why_not
+from skelkern.cuda_kernels import clouds_why_not
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.numpy_interop import accepts_numpy
 from skelkern.ops.knn import reference
@@ -63,7 +63,7 @@ knn_cpu = register(
 
 KNN = register_op(
     "knn",
-    Implementation("cuda", knn_cuda, cuda_kernel_why_not),
+    Implementation("cuda", knn_cuda, clouds_why_not),
     Implementation("cpu", knn_cpu, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )
