@@ -43,13 +43,23 @@ class Op:
     name: str
     implementations: tuple[Implementation, ...]
 
+    def wanted(self, impl: str) -> str:
+        """The name that `impl` stands for; what `use` has set is "reference" for an op that lacks it."""
+        if impl != "auto" or _default.impl in ("auto", *(candidate.name for candidate in self.implementations)):
+            return _default.impl if impl == "auto" else impl
+        return self.implementations[-1].name
+
+    def runs_kernel(self, *tensors: torch.Tensor | None) -> bool:
+        """Whether `impl="auto"` computes this op on these tensors by another implementation than the reference."""
+        return self.choose("auto", *tensors) is not self.implementations[-1].run
+
     def choose(self, impl: str, *tensors: torch.Tensor | None) -> Callable[..., Any]:
         """The function that computes this op on these tensors.
 
         Raises:
             ValueError: `impl` is no implementation's name, or the one it names cannot run on these tensors.
         """
-        wanted = _default.impl if impl == "auto" else impl
+        wanted = self.wanted(impl)
         if wanted == "auto":
             for candidate in self.implementations:
                 if not candidate.why_not_chosen(True, *tensors):
@@ -111,7 +121,7 @@ def _tensors(values: Iterable[Any]) -> Iterator[torch.Tensor]:
 
 def explain_tensors(op: Op, impl: str, *tensors: torch.Tensor) -> Explanation:
     """`explain` for an op and the tensors of a call."""
-    wanted = _default.impl if impl == "auto" else impl
+    wanted = op.wanted(impl)
     reasons: dict[str, tuple[str, ...]] = {}
     chosen = ""
     for candidate in op.implementations:
@@ -128,7 +138,8 @@ def explain_tensors(op: Op, impl: str, *tensors: torch.Tensor) -> Explanation:
 
 @contextmanager
 def use(impl: str) -> Iterator[None]:
-    """Sets what `impl="auto"` means in this thread; an explicit `impl` argument still wins."""
+    """Sets what `impl="auto"` means in this thread: an explicit `impl` argument still wins, an op without that
+    implementation runs its reference."""
     _check_name(impl)
     previous, _default.impl = _default.impl, impl
     try:

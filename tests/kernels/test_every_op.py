@@ -198,6 +198,9 @@ def test_what_an_op_lacks_or_cannot_run_is_said(case, kernel):
         reason = "cannot run here: .+" if impl in available else "expected impl to be 'auto' or one of"
         with pytest.raises(ValueError, match=reason):
             case.function(**inputs, impl=impl)
+        if impl not in available:
+            with skelkern.use(impl):
+                assert skelkern.explain(case.function, **inputs).chosen == "reference"
 
 
 @every_op
