@@ -30,7 +30,7 @@ def in_place(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor, dropout:
 
 
 def ours(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor, dropout: float) -> Tensor:
-    seed = torch.randint(2**63 - 1, ()) if dropout > 0 else None
+    seed = torch.randint(2**63 - 1, (), device=x.device) if dropout > 0 else None
     return skelkern.block_tail(x, None, None, weight, bias, residual, training=True, dropout=dropout, seed=seed)
 
 

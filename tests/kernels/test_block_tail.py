@@ -34,7 +34,10 @@ def make_inputs(*shape, residual=True, affine=True, **options):
 
 
 # (N, C, *): single values, primes, rows shorter than a vector and longer than a block of draws, several chunks, no rows
-SHAPES = [(2, 1, 1, 1), (3, 5), (4, 3, 7), (2, 16, 50, 25), (9, 17, 13, 20), (70, 64, 13, 5)]
+SHAPES = [
+    *((2, 1, 1, 1), (3, 5), (4, 3, 7), (9, 2, 13, 20)),
+    *(pytest.param(shape, marks=pytest.mark.large) for shape in ((2, 16, 50, 25), (9, 17, 13, 20), (70, 64, 13, 5))),
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -49,9 +52,20 @@ def test_without_dropout_residual_affine_and_relu():
     check_budget(skelkern.block_tail, plain, ("x",))
 
 
+def test_known_statistics():
+    make = make_inputs(4, 3, 9, 5, training=True)
+
+    def with_statistics(seed):
+        inputs = make(seed)
+        variance, mean = torch.var_mean(inputs["x"], dim=(0, 2, 3), correction=0)
+        return {**inputs, "statistics": (mean, variance)}
+
+    check_budget(skelkern.block_tail, with_statistics, ALL)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(dtype):
-    check_budget(skelkern.block_tail, make_inputs(4, 6, 9, 25, training=True, dropout=0.5), ALL, dtype=dtype)
+    check_budget(skelkern.block_tail, make_inputs(4, 3, 9, 25, training=True, dropout=0.5), ALL, dtype=dtype)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -89,6 +103,7 @@ def test_large_mean_keeps_its_variance():
     torch.testing.assert_close(y.var(dim=(0, 2, 3), correction=0), torch.ones(3), rtol=1e-4, atol=0)
 
 
+@pytest.mark.large
 def test_dropout_keeps_its_share_and_depends_on_the_seed(impl):
     x = torch.ones(64, 32, 10, 25)
     statistics = torch.zeros(32), torch.ones(32) - 1e-5
@@ -132,6 +147,7 @@ def test_empty_batch():
     assert x.grad.shape == x.shape
 
 
+@pytest.mark.cpu_kernel  # others read channels where they are: see below
 def test_non_contiguous_arguments():
     inputs = {
         k: v.float() if k != "seed" else v
@@ -148,6 +164,39 @@ def test_non_contiguous_arguments():
     found = evaluate(skelkern.block_tail, {**strided, **options}, ALL)
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
+
+
+def channels_last(inputs):
+    """x and residual with their channels last in memory."""
+    moved = {name: inputs[name].movedim(1, -1).contiguous().movedim(-1, 1) for name in ("x", "residual")}
+    return {**inputs, **moved}
+
+
+# (N, C, *): few channels, several tiles of them
+@pytest.mark.parametrize(
+    ("shape", "dropout"), [((4, 3, 70), 0.0), ((4, 3, 70), 0.4), ((1, 37, 7, 11), 0.0), ((1, 37, 7, 11), 0.4)], ids=str
+)
+def test_channels_last(shape, dropout):
+    make = make_inputs(*shape, training=True, dropout=dropout)
+    check_budget(skelkern.block_tail, lambda seed: channels_last(make(seed)), ALL)
+
+
+def test_channels_last_in_half_precision():
+    make = make_inputs(1, 35, 7, 11, training=True, dropout=0.5)
+    check_budget(skelkern.block_tail, lambda seed: channels_last(make(seed)), ALL, dtype=torch.float16)
+
+
+def test_memory_format_changes_no_draws(kernel):
+    inputs = make_inputs(2, 37, 7, 11, dropout=0.4)(0)
+    inputs = {k: v.float() if isinstance(v, torch.Tensor) and k != "seed" else v for k, v in inputs.items()}
+    names = ("x", "residual")
+    expected = evaluate(skelkern.block_tail, inputs, names)
+    found = evaluate(skelkern.block_tail, channels_last(inputs), names)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+        assert value.is_contiguous()
+        if kernel != "cpu":
+            assert found[name].is_contiguous(memory_format=torch.channels_last), name
 
 
 @pytest.mark.parametrize(

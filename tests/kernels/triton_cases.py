@@ -69,4 +69,44 @@ def cosine_topk_cases() -> Iterator[Case]:
         yield "cosine_topk", short(dtype), lambda dtype=dtype: run(256, 20, dtype)
 
 
-CASES = (info_nce_cases, cross_correlation_cases, cosine_topk_cases)
+def block_tail_cases() -> Iterator[Case]:
+    from skelkern.ops.block_tail import triton as op
+
+    def run(dtype: torch.dtype, *shape: int, last: bool = False, drop: bool = True, training: bool = True) -> object:
+        channels = shape[1]
+        x, residual = (tensor(*shape, dtype=dtype) for _ in range(2))
+        if last:
+            x, residual = (value.to(memory_format=torch.channels_last) for value in (x, residual))
+        weight, bias = tensor(channels), tensor(channels)
+        known = (None, None) if training else (tensor(channels), tensor(channels))
+        seed, dropout = (tensor(dtype=torch.int64), 0.3) if drop else (None, 0.0)
+        affine = (weight, bias) if training else (None, None)
+        y, mean, _, inverse_std = op._run_forward(
+            x, *known, *affine, residual if training else None, seed, dropout, 1e-5, training, training
+        )
+        wanted = [True, training, training, training]
+        kept = (y if training else None, mean, inverse_std, affine[0])
+        return op._run_backward(y, x, *kept, seed, dropout, training, training, wanted)
+
+    for dtype in DTYPES:
+        yield "block_tail", f"{short(dtype)} channels last", lambda dtype=dtype: run(dtype, 256, 64, 50, 25, last=True)
+    for dtype in DTYPES[:2]:
+        yield "block_tail", f"{short(dtype)} L=1250", lambda dtype=dtype: run(dtype, 256, 64, 50, 25)
+    yield "block_tail", "float32 L=1600", lambda: run(torch.float32, 256, 64, 64, 25)
+    yield "block_tail", "float32 C=3 channels last", lambda: run(torch.float32, 256, 3, 50, 25, last=True)
+    yield (
+        "block_tail",
+        "float32 channels last no dropout",
+        lambda: run(torch.float32, 256, 256, 13, 25, last=True, drop=False),
+    )
+    yield "block_tail", "float16 L=1600 no dropout", lambda: run(torch.float16, 256, 64, 64, 25, drop=False)
+    yield "block_tail", "float32 L=1", lambda: run(torch.float32, 512, 128)
+    yield "block_tail", "float32 one channel", lambda: run(torch.float32, 1, 1, 1)
+    yield (
+        "block_tail",
+        "float32 normalisation alone",
+        lambda: run(torch.float32, 256, 64, 64, 25, drop=False, training=False),
+    )
+
+
+CASES = (block_tail_cases, info_nce_cases, cross_correlation_cases, cosine_topk_cases)

@@ -1,5 +1,6 @@
 """Batch normalisation, dropout, residual and ReLU in one op."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from skelkern import _cpu
 from skelkern.checks import check_number, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.gpu import interpreter_is_slow, triton_kernel_why_not
 from skelkern.memory import empty_output
 from skelkern.ops.block_tail import reference
 from skelkern.registration import address, addresses, float32, not_twice_differentiable, register
@@ -56,7 +58,7 @@ def block_tail(
         relu: whether the ReLU is applied.
         statistics: when training, mean and biased variance (C) of x where they are known already, from
             `skelkern.temporal_conv` for example; gradients go through x's statistics all the same.
-        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+        impl: "auto", "reference", "cpu" or "triton"; see `skelkern.explain`.
 
     Returns:
         As x, differentiable by x, weight, bias and residual.
@@ -160,8 +162,14 @@ def _cpu_tail(*arguments: Any) -> Tail:
     return y, mean, variance
 
 
-def _sizes(x: Tensor) -> tuple[int, int, int]:
-    """(n, c, length) as the kernel takes them."""
+def _triton_tail(*arguments: Any) -> Tail:
+    from skelkern.ops.block_tail import triton
+
+    return triton.tail(*arguments)
+
+
+def sizes(x: Tensor) -> tuple[int, int, int]:
+    """(n, c, length) as the kernels take them."""
     return x.shape[0], x.shape[1], x.shape[2:].numel()
 
 
@@ -181,14 +189,14 @@ def _run_forward(
     data, threads = float32(x), torch.get_num_threads()
     if mean is None or variance is None:
         mean, variance = torch.empty(x.shape[1]), torch.empty(x.shape[1])
-        _cpu.block_tail_statistics(address(data), _sizes(x), threads, address(mean), address(variance))
+        _cpu.block_tail_statistics(address(data), sizes(x), threads, address(mean), address(variance))
     else:
         mean, variance = (value.detach().to(torch.float32, copy=True) for value in (mean, variance))
     inverse_std = (variance + eps).rsqrt()
     inputs = (data, mean, inverse_std, float32(weight), float32(bias), float32(residual))
     y = empty_output(*x.shape)
     draws = (dropout, _word(seed), relu, threads)
-    _cpu.block_tail_forward(addresses(*inputs), _sizes(x), *draws, address(y))
+    _cpu.block_tail_forward(addresses(*inputs), sizes(x), *draws, address(y))
     return y.to(x.dtype), mean, variance, inverse_std
 
 
@@ -222,7 +230,7 @@ def _run_backward(
     output = float32(y)
     _cpu.block_tail_backward(
         addresses(*inputs),
-        _sizes(y_gradient),
+        sizes(y_gradient),
         dropout,
         _word(seed),
         relu,
@@ -232,7 +240,7 @@ def _run_backward(
         address(incoming),
         addresses(*gradients),
     )
-    dtypes = _gradient_dtypes(y_gradient, weight)
+    dtypes = gradient_dtypes(y_gradient, weight)
     filled = (
         torch.empty(0, dtype=dtype) if gradient is None else gradient.to(dtype)
         for gradient, dtype in zip(gradients, dtypes, strict=True)
@@ -241,7 +249,7 @@ def _run_backward(
     return x_gradient, weight_gradient, bias_gradient, residual_gradient
 
 
-def _gradient_dtypes(x: Tensor, weight: Tensor | None) -> tuple[torch.dtype, ...]:
+def gradient_dtypes(x: Tensor, weight: Tensor | None) -> tuple[torch.dtype, ...]:
     """Of x, weight, bias and residual."""
     affine = torch.float32 if weight is None else weight.dtype
     return x.dtype, affine, affine, x.dtype
@@ -252,12 +260,12 @@ def _fake_backward(y_gradient: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tens
     shapes = (shape, shape[1:2], shape[1:2], shape)
     x_gradient, weight_gradient, bias_gradient, residual_gradient = (
         y_gradient.new_empty(shape if each else (0,), dtype=dtype)
-        for shape, each, dtype in zip(shapes, wanted, _gradient_dtypes(y_gradient, weight), strict=True)
+        for shape, each, dtype in zip(shapes, wanted, gradient_dtypes(y_gradient, weight), strict=True)
     )
     return x_gradient, weight_gradient, bias_gradient, residual_gradient
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, _, _, weight, _, _, seed, ctx.dropout, _, ctx.relu, ctx.through_statistics = inputs
     y, mean, _, inverse_std = output
     reads_x = ctx.through_statistics or any(ctx.needs_input_grad[3:5])
@@ -265,40 +273,54 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, y_gradient: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Gradients of y alone: the statistics only go into running ones."""
-    if y_gradient is None:
-        return (None,) * 11
-    needs = ctx.needs_input_grad
-    wanted = [needs[0], needs[3], needs[4], needs[5]]
-    options = (ctx.dropout, ctx.relu, ctx.through_statistics, wanted)
-    gradients = block_tail_cpu_backward(y_gradient, *ctx.saved_tensors, *options)
-    x, weight, bias, residual = (gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
-    return x, None, None, weight, bias, residual, None, None, None, None, None
+def gradient_formula(backward_kernel: Any) -> Callable[..., Any]:
+    """The formula of an op of this module's `SCHEMA`, by one of its `BACKWARD_SCHEMA`: the statistics only go into
+    running ones."""
+
+    def backward(ctx: Any, y_gradient: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+        if y_gradient is None:
+            return (None,) * 11
+        needs = ctx.needs_input_grad
+        wanted = [needs[0], needs[3], needs[4], needs[5]]
+        options = (ctx.dropout, ctx.relu, ctx.through_statistics, wanted)
+        gradients = backward_kernel(y_gradient, *ctx.saved_tensors, *options)
+        x, weight, bias, residual = (
+            gradient if each else None for gradient, each in zip(gradients, wanted, strict=True)
+        )
+        return x, None, None, weight, bias, residual, None, None, None, None, None
+
+    return backward
 
 
-block_tail_cpu = register(
-    "block_tail_cpu(Tensor x, Tensor? mean, Tensor? variance, Tensor? weight, Tensor? bias, Tensor? residual,"
-    " Tensor? seed, float dropout, float eps, bool relu, bool of_x) -> (Tensor, Tensor, Tensor, Tensor)",
-    device="CPU",
-    run=_run_forward,
-    fake=_fake_forward,
-    backward=_backward,
-    save=_save,
+SCHEMA = (
+    "(Tensor x, Tensor? mean, Tensor? variance, Tensor? weight, Tensor? bias, Tensor? residual, Tensor? seed,"
+    " float dropout, float eps, bool relu, bool of_x) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+BACKWARD_SCHEMA = (
+    "(Tensor y_gradient, Tensor? x, Tensor? y, Tensor mean, Tensor inverse_std, Tensor? weight, Tensor? seed,"
+    " float dropout, bool relu, bool through_statistics, bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
 block_tail_cpu_backward = register(
-    "block_tail_cpu_backward(Tensor y_gradient, Tensor? x, Tensor? y, Tensor mean, Tensor inverse_std,"
-    " Tensor? weight, Tensor? seed, float dropout, bool relu, bool through_statistics, bool[] wanted)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    f"block_tail_cpu_backward{BACKWARD_SCHEMA}",
     device="CPU",
     run=_run_backward,
     fake=_fake_backward,
     backward=not_twice_differentiable,
 )
 
+block_tail_cpu = register(
+    f"block_tail_cpu{SCHEMA}",
+    device="CPU",
+    run=_run_forward,
+    fake=_fake_forward,
+    backward=gradient_formula(block_tail_cpu_backward),
+    save=save,
+)
+
 BLOCK_TAIL = register_op(
     "block_tail",
+    Implementation("triton", _triton_tail, triton_kernel_why_not, interpreter_is_slow),
     Implementation("cpu", _cpu_tail, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )
