@@ -8,12 +8,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.rnn import PackedSequence
 
 from skelkern.dispatch import cpu_kernel_why_not
-from skelkern.ops.block_tail import block_tail
+from skelkern.ops.block_tail import BLOCK_TAIL, block_tail
 from skelkern.ops.edge_conv import edge_conv
 from skelkern.ops.gru import gru, lstm, runs_kernel
 from skelkern.ops.gru.packing import Sequences
 from skelkern.ops.linear import linear
-from skelkern.ops.temporal_conv import NormRelu, temporal_conv
+from skelkern.ops.temporal_conv import TEMPORAL_CONV, NormRelu, temporal_conv
 from skelkern.ops.unified_downsampling import unified_downsampling
 
 Statistics = tuple[Tensor, Tensor]  # mean and biased variance of every channel
@@ -62,7 +62,12 @@ def tail(
 def convolve(
     x: Tensor, convolution: nn.Conv2d, norm: _BatchNorm | None = None, with_statistics: bool = False
 ) -> tuple[Tensor, Statistics | None]:
-    """convolution(x), or convolution(relu(norm(x))), of a (kernel, 1) convolution; with the result's statistics."""
+    """convolution(x), or convolution(relu(norm(x))), of a (kernel, 1) convolution; with statistics of the result where
+    the convolution takes them."""
+    parameters = (convolution.weight, convolution.bias, *(() if norm is None else (norm.weight, norm.bias)))
+    if not TEMPORAL_CONV.runs_kernel(x, *parameters) and BLOCK_TAIL.runs_kernel(x):
+        # torch's convolution folds nothing in: the kernels of `block_tail` do what surrounds it
+        x, norm, with_statistics = x if norm is None else tail(x, norm), None, False
     steps = (int(value[0]) for value in (convolution.stride, convolution.padding, convolution.dilation))
     before = None if norm is None else NormRelu(**norm_arguments(norm))
     found = temporal_conv(

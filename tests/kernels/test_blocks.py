@@ -5,8 +5,10 @@ import gc
 
 import pytest
 import torch
+from test_every_op import RecordKernels
 from torch import nn
 
+from skelkern.dispatch import OPS
 from skelkern.nn import Dropout, STGCNBlock
 
 
@@ -40,12 +42,17 @@ class Plain(nn.Module):
 
 
 # in, out, stride, residual
-BLOCKS = [(3, 8, 1, False), (8, 8, 1, True), (8, 12, 2, True), (8, 8, 2, True)]
+BLOCKS = [
+    ((3, 8, 1, False), torch.contiguous_format),
+    ((8, 8, 1, True), torch.channels_last),
+    ((8, 12, 2, True), torch.channels_last),
+    ((8, 8, 2, True), torch.contiguous_format),
+]
 
 
-@pytest.mark.parametrize("arguments", BLOCKS, ids=str)
+@pytest.mark.parametrize(("arguments", "memory_format"), BLOCKS, ids=str)
 @pytest.mark.parametrize("training", [True, False])
-def test_stgcn_block_is_the_plain_block(arguments, training):
+def test_stgcn_block_is_the_plain_block(arguments, training, memory_format):
     in_channels, out_channels, stride, residual = arguments
     options = {"subsets": 3, "stride": stride, "residual": residual}
     theirs = Plain(in_channels, out_channels, **options).double().train(training)
@@ -54,7 +61,8 @@ def test_stgcn_block_is_the_plain_block(arguments, training):
         nn.init.normal_(parameter, std=0.5)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     ours.load_state_dict(theirs.state_dict())
-    x, adjacency = torch.randn(6, in_channels, 21, 7), torch.rand(3, 7, 7) * (torch.rand(3, 7, 7) < 0.4)
+    x = torch.randn(6, in_channels, 21, 7).to(memory_format=memory_format)
+    adjacency = torch.rand(3, 7, 7) * (torch.rand(3, 7, 7) < 0.4)
     results = []
     for block, dtype in ((ours, torch.float32), (theirs, torch.float64)):
         leaves = [value.to(dtype).requires_grad_() for value in (x, adjacency)]
@@ -66,6 +74,18 @@ def test_stgcn_block_is_the_plain_block(arguments, training):
         assert (found - expected).norm() < 1e-5 * (largest if found is not results[0][0] else expected.norm())
     for name, value in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value.to(ours.state_dict()[name].dtype))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_stgcn_block_runs_the_kernels_that_there_are(training, kernel):
+    """What an implementation lacks is computed by torch's operators."""
+    names = ("graph_conv", "temporal_conv", "block_tail")
+    expected = {name for name in names if any(each.name == kernel for each in OPS[name].implementations)}
+    block = STGCNBlock(4, 6, 2, dropout=0.5).train(training)
+    with RecordKernels() as record:
+        block(torch.randn(3, 4, 9, 5), torch.rand(2, 5, 5)).sum().backward()
+    found = {op.name().removeprefix("skelkern::").removesuffix("_backward") for op, _ in record.calls}
+    assert found == {f"{name}_{kernel}" for name in expected}
 
 
 def test_stgcn_block_starts_as_the_plain_block_does():
@@ -106,6 +126,7 @@ def saved_bytes(block: nn.Module, x: torch.Tensor, *others: torch.Tensor) -> int
     return sum(kept.values())
 
 
+@pytest.mark.cpu_kernel
 @pytest.mark.parametrize("stride", [1, 2])
 def test_stgcn_block_keeps_less_than_half_of_the_plain_block(stride):
     x, adjacency = torch.randn(32, 16, 50, 25, requires_grad=True), torch.rand(3, 25, 25, requires_grad=True)
@@ -115,6 +136,7 @@ def test_stgcn_block_keeps_less_than_half_of_the_plain_block(stride):
     assert ours < 0.5 * theirs, (ours, theirs)
 
 
+@pytest.mark.large
 def test_dropout_draws_shares_and_gradients():
     module, x = Dropout(0.3), torch.ones(64, 32, 50, requires_grad=True)
     torch.manual_seed(0)
@@ -129,7 +151,9 @@ def test_dropout_draws_shares_and_gradients():
     assert torch.equal(module.eval()(x), x)
 
 
-@pytest.mark.parametrize("shape", [(33001,), (7, 4999), (3, 5, 1171, 2)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [pytest.param((33001,), marks=pytest.mark.large), (7, 4999), (3, 5, 1171, 2)], ids=str
+)
 def test_dropout_of_any_shape(shape):
     x = torch.rand(shape) + 1
     y = Dropout(0.5)(x)

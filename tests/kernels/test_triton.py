@@ -20,7 +20,7 @@ needs_triton = pytest.mark.skipif(
 
 @needs_triton
 @pytest.mark.skipif(gpu.INTERPRETED, reason="runs in the process that this test starts")
-@pytest.mark.parametrize("module", [*(f"test_{op}" for op in OPS), "test_every_op", "test_guards"])
+@pytest.mark.parametrize("module", [*(f"test_{op}" for op in OPS), "test_blocks", "test_every_op", "test_guards"])
 def test_interpreted(module):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--impl", "triton"]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
