@@ -42,11 +42,33 @@ def launch(
     stages: int = 1,
     **constants: Any,
 ) -> None:
-    """Starts a kernel on the current stream of `device`; a grid without programs starts nothing."""
+    """Starts a kernel on the current stream of `device`; a grid without programs starts nothing.
+
+    Compiled kernels are kept: Triton's own search for one takes the host about as long as the launch.
+    """
     if 0 in grid:
         return
+    key = (kernel.fn, device, warps, stages, *constants.items(), *map(_specialised_by, arguments))
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
-        kernel[grid](*arguments, num_warps=warps, num_stages=stages, enable_fp_fusion=True, **constants)
+        compiled = _compiled.get(key)
+        if compiled is None:
+            options = {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True}
+            _compiled[key] = kernel[grid](*arguments, **options, **constants)  # None where it is interpreted
+        else:
+            ordered = (constants[name] for name in kernel.arg_names[len(arguments) :])
+            compiled[(*grid, 1, 1)[:3]](*arguments, *ordered)
+
+
+_compiled: dict[tuple[Any, ...], Any] = {}
+
+
+def _specialised_by(argument: Any) -> Any:
+    """What Triton compiles a kernel for, of an argument that is no constant."""
+    if isinstance(argument, torch.Tensor):
+        return argument.dtype, argument.data_ptr() % 16 == 0
+    if type(argument) is int:
+        return argument == 1, argument % 16 == 0, -(2**31) <= argument < 2**31, argument < 2**63
+    return type(argument)
 
 
 def power_of_two_from(size: int, least: int = 16) -> int:
