@@ -17,9 +17,15 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--impl") != "cpu":
         os.environ["SKELKERN_IMPL"] = config.getoption("--impl")
-    if config.getoption("--impl") == "cuda" and torch.cuda.is_available():
+    if needs_gpu(config) and torch.cuda.is_available():
         os.environ["SKELKERN_CHECKS"] = "1"  # errors about values as on a CPU
         on_device.TensorsOfTests("cuda").stay()
+
+
+def needs_gpu(config):
+    """Whether the implementation under test takes the tensors of a GPU alone."""
+    impl = config.getoption("--impl")
+    return impl == "cuda" or (impl == "triton" and "TRITON_INTERPRET" not in os.environ)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -27,7 +33,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if impl != "cpu" and item.get_closest_marker("cpu_kernel"):
             item.add_marker(pytest.mark.skip(reason="about the CPU's kernel"))
-        if impl == "cuda" and not torch.cuda.is_available():
+        if needs_gpu(config) and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason=NO_GPU))
         if impl == "triton" and "TRITON_INTERPRET" in os.environ and item.get_closest_marker("large"):
             item.add_marker(pytest.mark.skip(reason=INTERPRETER_LIMIT))
