@@ -1,4 +1,4 @@
-"""The CUDA kernels on a GPU: the error budget, determinism, capture into a graph. Skipped where there is none."""
+"""The kernels on a GPU: the error budget, determinism, capture into a graph. Skipped where there is none."""
 
 import sys
 from pathlib import Path
@@ -16,8 +16,13 @@ from skelkern.dispatch import OPS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: torch.cuda.is_available() is False")
 
-CUDA_CASES = [case for case in CASES if any(one.name == "cuda" for one in OPS[case.function.__name__].implementations)]
-every_case = pytest.mark.parametrize("case", CUDA_CASES, ids=str)
+GPU_CASES = [
+    pytest.param(case, one.name, id=f"{case}, {one.name}")
+    for case in CASES
+    for one in OPS[str(case)].implementations
+    if one.name in ("cuda", "triton")
+]
+every_case = pytest.mark.parametrize(("case", "gpu_impl"), GPU_CASES)
 
 
 @pytest.fixture(autouse=True)
@@ -34,33 +39,45 @@ def on_gpu(case, seed=0):
 
 
 @every_case
-def test_the_kernel_is_chosen(case):
+def test_the_kernel_is_chosen(case, gpu_impl):
     explanation = skelkern.explain(case.function, **on_gpu(case))
-    assert explanation.chosen == "cuda", str(explanation)
+    assert explanation.chosen == gpu_impl, str(explanation)
 
 
 @every_case
-def test_error_budget(case):
-    with skelkern.use("cuda"):
+def test_error_budget(case, gpu_impl):
+    with skelkern.use(gpu_impl):
         check_budget(case.function, lambda seed: on_gpu(case, seed), case.differentiable)
 
 
 @every_case
-def test_the_same_bits_every_time(case):
-    first, second = (evaluate(case.function, on_gpu(case), case.differentiable, impl="cuda") for _ in range(2))
+def test_the_same_bits_every_time(case, gpu_impl):
+    first, second = (evaluate(case.function, on_gpu(case), case.differentiable, impl=gpu_impl) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @every_case
-def test_capture_into_a_graph(case):
+def test_capture_into_a_graph(case, gpu_impl):
+    """Forward and backward, as they were outside the graph."""
     inputs = on_gpu(case)
-    expected = case.function(**inputs, impl="cuda")
+
+    def results():
+        leaves = {name: inputs[name].detach().requires_grad_() for name in case.differentiable}
+        outputs = case.function(**{**inputs, **leaves}, impl=gpu_impl)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        squares = sum(output.square().sum() for output in outputs if output.requires_grad)
+        return [*outputs, *(torch.autograd.grad(squares, list(leaves.values())) if leaves else ())]
+
+    expected, stream = results(), torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        results()
+    torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        captured = case.function(**inputs, impl="cuda")
+        captured = results()
     graph.replay()
-    pairs = zip(*((one if isinstance(one, tuple) else (one,)) for one in (expected, captured)), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+    assert all(torch.equal(a, b) for a, b in zip(captured, expected, strict=True))
 
 
 @pytest.mark.parametrize(
