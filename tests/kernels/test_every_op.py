@@ -91,7 +91,7 @@ def test_forked_child_computes_the_same(case):
 
 SAVE_RESULTS = """
 import sys, torch
-sys.path[:0] = ["tests/kernels"]
+sys.path[:0] = ["tests", "tests/kernels"]
 from test_every_op import CASES, results
 torch.save({str(case): results(case) for case in CASES}, sys.argv[1])
 """
