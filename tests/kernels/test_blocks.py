@@ -46,7 +46,7 @@ BLOCKS = [
     ((3, 8, 1, False), torch.contiguous_format),
     ((8, 8, 1, True), torch.channels_last),
     ((8, 12, 2, True), torch.channels_last),
-    ((8, 8, 2, True), torch.contiguous_format),
+    pytest.param((8, 8, 2, True), torch.contiguous_format, marks=pytest.mark.large),
 ]
 
 
@@ -151,9 +151,8 @@ def test_dropout_draws_shares_and_gradients():
     assert torch.equal(module.eval()(x), x)
 
 
-@pytest.mark.parametrize(
-    "shape", [pytest.param((33001,), marks=pytest.mark.large), (7, 4999), (3, 5, 1171, 2)], ids=str
-)
+@pytest.mark.large
+@pytest.mark.parametrize("shape", [(33001,), (7, 4999), (3, 5, 1171, 2)], ids=str)
 def test_dropout_of_any_shape(shape):
     x = torch.rand(shape) + 1
     y = Dropout(0.5)(x)
