@@ -92,7 +92,7 @@ def test_clouds_that_are_too_large_for_edge_conv(n, k, reason):
 
 
 def test_tensors_of_the_cpu_are_refused_in_words():
-    points = torch.randn(2, 7, 3)
+    points = torch.randn(2, 7, 3, device="cpu")
     with pytest.raises(ValueError, match="impl='cuda' cannot run here: .*a tensor is on cpu"):
         skelkern.knn(points, 2, impl="cuda")
     assert "a tensor is on cpu" in str(skelkern.explain(skelkern.farthest_point_sample, points, 2))

@@ -26,9 +26,11 @@ every_case = pytest.mark.parametrize(("case", "gpu_impl"), GPU_CASES)
 
 
 @pytest.fixture(autouse=True)
-def without_checks(monkeypatch):
-    """They wait for the device; `--impl cuda` turns them on."""
+def as_for_users(monkeypatch):
+    """`--impl` names an implementation, and turns checks on, which wait for the device."""
     monkeypatch.delenv("SKELKERN_CHECKS", raising=False)
+    with skelkern.use("auto"):
+        yield
 
 
 def on_gpu(case, seed=0):

@@ -100,6 +100,7 @@ def test_half_precision_is_widened():
     assert torch.equal(skelkern.cosine_topk(queries, database, 4)[1], expected[1])
 
 
+@pytest.mark.cpu_kernel
 def test_arrays_in_and_out():
     queries, database = make_inputs(5, 60, 16)
     found = skelkern.cosine_topk(queries.numpy(), database.numpy(), 4)
