@@ -36,7 +36,8 @@ MULTIPROCESSORS = {80: 108, 90: 132, 100: 148}
 MOST_SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
 WIDE_LOAD = re.compile(r"ld\.global[.\w]*\.v4|ld\.global[.\w]*\.v2\.b64|cp\.async\.cg\.shared\.global [^;]*, 0x10")
 TENSOR_CORE = re.compile(r"\bmma\.sync|\bwgmma\.mma_async|\btcgen05\.mma")
-TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.int64: "i64", torch.bool: "i1"}
+TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+TYPES |= {torch.int64: "i64", torch.int32: "i32", torch.bool: "i1"}
 
 
 @dataclass(frozen=True)

@@ -109,4 +109,32 @@ def block_tail_cases() -> Iterator[Case]:
     )
 
 
-CASES = (block_tail_cases, info_nce_cases, cross_correlation_cases, cosine_topk_cases)
+def graph_conv_cases() -> Iterator[Case]:
+    from skelkern.ops.graph_conv import triton as op
+
+    def run(
+        c: int,
+        c_out: int,
+        dtype: torch.dtype,
+        per_sample: bool = False,
+        k: int = 3,
+        n: int = 256,
+        t: int = 64,
+        v: int = 25,
+    ) -> object:
+        x = tensor(n, c, t, v, dtype=dtype).to(memory_format=torch.channels_last)
+        adjacency = tensor(*((n,) if per_sample else ()), k, v, v, dtype=dtype)
+        weight, bias = tensor(k * c_out, c, dtype=dtype), tensor(k * c_out, dtype=dtype)
+        y = op._run_forward(x, weight, bias, adjacency)
+        return op._run_backward(y, x, weight, bias, adjacency, [True] * 4)
+
+    for dtype in DTYPES[:2]:
+        for c, c_out in ((3, 64), (16, 16), (64, 64), (128, 128), (256, 256)):
+            yield "graph_conv", f"{short(dtype)} {c} to {c_out}", lambda c=c, o=c_out, d=dtype: run(c, o, d)
+        yield "graph_conv", f"{short(dtype)} per sample", lambda d=dtype: run(64, 64, d, True)
+    yield "graph_conv", "bfloat16 64 to 64", lambda: run(64, 64, torch.bfloat16)
+    yield "graph_conv", "float32 17 to 53, 133 joints", lambda: run(17, 53, torch.float32, k=1, v=133)
+    yield "graph_conv", "float32 all sizes 1", lambda: run(1, 1, torch.float32, True, k=1, n=1, t=1, v=1)
+
+
+CASES = (block_tail_cases, info_nce_cases, cross_correlation_cases, cosine_topk_cases, graph_conv_cases)

@@ -1,5 +1,6 @@
 """Graph convolution over the joints of a skeleton."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from skelkern import _cpu
 from skelkern.autocast import follow_autocast
 from skelkern.checks import check_alike, check_shape
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.gpu import interpreter_is_slow, triton_kernel_why_not
 from skelkern.memory import empty_output
 from skelkern.ops.graph_conv import reference
 from skelkern.registration import address, float32, not_twice_differentiable, register
@@ -19,7 +21,8 @@ def graph_conv(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor
 
     y[n, c', t, w] = Σₖ Σᵥ (Wₖ x + bₖ)[n, c', t, v] Aₖ[v, w]. The kernel sums over neighbours first and then multiplies
     with the weights only where a subset reaches a joint; the support of the adjacency is found in each call. Under
-    autocast all arguments are cast to the autocast dtype; the kernel itself computes in float32.
+    autocast all arguments are cast to the autocast dtype. The CPU's kernel computes in float32; the Triton kernel
+    rounds sums over neighbours to the arguments' dtype and adds up products in float32.
 
     Source: Yan et al., "Spatial Temporal Graph Convolutional Networks", AAAI 2018, eq. 10.
 
@@ -30,10 +33,11 @@ def graph_conv(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor
         adjacency: (K, V, V), from joint v (row) to joint w (column), or (N, K, V, V), one for each sample. Entries
             that are exactly zero contribute nothing to the kernel's result, whatever x holds there; they do have a
             gradient.
-        impl: "auto", "reference" or "cpu"; see `skelkern.explain`.
+        impl: "auto", "reference", "cpu" or "triton"; see `skelkern.explain`.
 
     Returns:
-        (N, C', T, V) in x's dtype, differentiable by all four tensors; the adjacency's gradient is dense.
+        (N, C', T, V) in x's dtype, differentiable by all four tensors; the adjacency's gradient is dense. "triton"
+        computes in channels-last memory: it copies no such x, and returns y and x's gradient in x's memory format.
 
     Raises:
         TypeError: an argument is no floating-point tensor, or the dtypes differ.
@@ -109,36 +113,53 @@ def _fake_backward(
     return tuple(x.new_empty(shape if each else (0,)) for shape, each in zip(shapes, wanted, strict=True))
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx: Any, y_gradient: Tensor) -> tuple[Tensor | None, ...]:
-    wanted = list(ctx.needs_input_grad)
-    gradients = graph_conv_cpu_backward(y_gradient, *ctx.saved_tensors, wanted)
-    return tuple(gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
+def gradient_formula(backward_kernel: Any) -> Callable[..., Any]:
+    """The formula of an op of this module's `SCHEMA`, by one of its `BACKWARD_SCHEMA`."""
+
+    def backward(ctx: Any, y_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = list(ctx.needs_input_grad)
+        gradients = backward_kernel(y_gradient, *ctx.saved_tensors, wanted)
+        return tuple(gradient if each else None for gradient, each in zip(gradients, wanted, strict=True))
+
+    return backward
 
 
-graph_conv_cpu = register(
-    "graph_conv_cpu(Tensor x, Tensor weight, Tensor? bias, Tensor adjacency) -> Tensor",
-    device="CPU",
-    run=_run_forward,
-    fake=_fake_forward,
-    backward=_backward,
-    save=_save,
+def _triton(*arguments: Tensor | None) -> Tensor:
+    from skelkern.ops.graph_conv import triton
+
+    return triton.graph_conv_triton(*arguments)
+
+
+SCHEMA = "(Tensor x, Tensor weight, Tensor? bias, Tensor adjacency) -> Tensor"
+BACKWARD_SCHEMA = (
+    "(Tensor y_gradient, Tensor x, Tensor weight, Tensor? bias, Tensor adjacency, bool[] wanted)"
+    " -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
 graph_conv_cpu_backward = register(
-    "graph_conv_cpu_backward(Tensor y_gradient, Tensor x, Tensor weight, Tensor? bias, Tensor adjacency,"
-    " bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor)",
+    f"graph_conv_cpu_backward{BACKWARD_SCHEMA}",
     device="CPU",
     run=_run_backward,
     fake=_fake_backward,
     backward=not_twice_differentiable,
 )
 
+graph_conv_cpu = register(
+    f"graph_conv_cpu{SCHEMA}",
+    device="CPU",
+    run=_run_forward,
+    fake=_fake_forward,
+    backward=gradient_formula(graph_conv_cpu_backward),
+    save=save,
+)
+
 GRAPH_CONV = register_op(
     "graph_conv",
+    Implementation("triton", _triton, triton_kernel_why_not, interpreter_is_slow),
     Implementation("cpu", graph_conv_cpu, cpu_kernel_why_not),
     Implementation("reference", _reference, runs_anything),
 )
