@@ -47,8 +47,14 @@ def test_error_budget(shape, kind):
     check_budget(skelkern.graph_conv, make_inputs(*shape, kind=kind), ALL)
 
 
-def test_error_budget_without_bias():
-    check_budget(skelkern.graph_conv, make_inputs(2, 6, 1, 11, 10, bias=False), ("x", "weight", "adjacency"))
+def of_both_sizes(name, small, large):
+    """A size that Triton's interpreter gets through, and another."""
+    return pytest.mark.parametrize(name, [small, pytest.param(large, marks=pytest.mark.large)], ids=str)
+
+
+@of_both_sizes("shape", (2, 6, 1, 11, 10), (3, 6, 9, 25, 10))
+def test_error_budget_without_bias(shape):
+    check_budget(skelkern.graph_conv, make_inputs(*shape, bias=False), ("x", "weight", "adjacency"))
 
 
 def test_error_budget_at_any_magnitude():
@@ -64,9 +70,10 @@ def test_any_number_of_subsets(k):
     check_budget(skelkern.graph_conv, make_inputs(2, 4, 2, 7, 6, k=k, kind="dense"), ALL)
 
 
+@of_both_sizes("frames", 1, 6)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision(dtype):
-    check_budget(skelkern.graph_conv, make_inputs(2, 8, 1, 25, 12), ALL, dtype=dtype)
+def test_half_precision(dtype, frames):
+    check_budget(skelkern.graph_conv, make_inputs(2, 8, frames, 25, 12), ALL, dtype=dtype)
 
 
 @pytest.mark.parametrize("kind", ["dense", "dense per sample"])
