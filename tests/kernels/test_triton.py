@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,30 @@ needs_triton = pytest.mark.skipif(
 )
 
 
+def run_interpreted(module):
+    """The tests of a module over Triton's interpreter, in a process of one thread."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--impl", "triton"]
+    paths = os.pathsep.join([str(ROOT), *sys.path[1:]])
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    return subprocess.run(
+        [*command, f"tests/kernels/{module}.py"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def interpreted(request):
+    """What `run_interpreted` will return, by module, for those that this session wants; one on every core at once."""
+    wanted = (item for item in request.session.items if getattr(item, "originalname", "") == "test_interpreted")
+    modules = [item.callspec.params["module"] for item in wanted]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {module: pool.submit(run_interpreted, module) for module in modules}
+
+
 @needs_triton
 @pytest.mark.skipif(gpu.INTERPRETED, reason="runs in the process that this test starts")
 @pytest.mark.parametrize("module", [*(f"test_{op}" for op in OPS), "test_blocks", "test_every_op", "test_guards"])
-def test_interpreted(module):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--impl", "triton"]
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
-    found = subprocess.run(
-        [*command, f"tests/kernels/{module}.py"], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+def test_interpreted(module, interpreted):
+    found = interpreted[module].result()
     assert found.returncode == 0, found.stdout[-6000:] + found.stderr[-2000:]
     assert " passed" in found.stdout
 
