@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).parent
+LANDMARKS = "landmarks.yaml"  # what joints' names mean, see `skelssl.skeletons.convert`
 MIRROR = {"left_": "right_", "right_": "left_"}
 
 
@@ -65,7 +66,7 @@ class Skeleton:
 
 def names() -> tuple[str, ...]:
     """Skeletons that come with the library."""
-    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml") if path.name != LANDMARKS))
 
 
 def get(name: str | Path) -> Skeleton:
