@@ -14,8 +14,9 @@ import numpy as np
 
 from skelssl import skeletons
 from skelssl.data.preprocess import PREPROCESSINGS, interpolate_lost_joints
-from skelssl.data.store import Header, Store, StoreError, write_store
+from skelssl.data.store import Header, Store, StoreError
 from skelssl.data.verify import copies_between, sample_hashes
+from skelssl.data.writer import write_store
 
 SKELETON = "nw_ucla20"
 # Actions 7 and 10 do not exist; labels are the places of the others.

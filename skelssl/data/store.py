@@ -7,9 +7,6 @@ says where each begins; `labels.npy`, `subjects.npy`, `cameras.npy` and `setups.
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,39 +93,6 @@ def open_store(path: Path | str) -> Store:
     return store
 
 
-def write_store(
-    path: Path | str,
-    header: Header,
-    sequences: list[np.ndarray],
-    per_sample: Mapping[str, np.ndarray],
-    splits: Mapping[str, np.ndarray],
-) -> Store:
-    """Writes a store beside `path` and moves it there when it is complete; an older store there is replaced.
-
-    Args:
-        path: the store's folder.
-        header: version and hashes are filled in.
-        sequences: (T, M, V, C) float32 each.
-        per_sample: labels, and what is known of subjects, cameras and setups, (S) each.
-        splits: samples by name.
-
-    Raises:
-        StoreError: something that is no store lies at `path`, or the disk refuses; what lay there is unchanged.
-    """
-    path = Path(path)
-    if path.exists() and not (path / HEADER).is_file() and (path.is_file() or any(path.iterdir())):
-        raise StoreError(f"{path}: expected nothing or a store to replace, found other files")
-    draft = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    try:
-        _write_draft(draft, header, sequences, per_sample, splits)
-        _put_in_place(draft, path)
-    except OSError as error:
-        raise StoreError(f"{path}: the store could not be written: {error}") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return open_store(path)
-
-
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
@@ -136,38 +100,6 @@ def file_hash(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _write_draft(
-    draft: Path,
-    header: Header,
-    sequences: list[np.ndarray],
-    per_sample: Mapping[str, np.ndarray],
-    splits: Mapping[str, np.ndarray],
-) -> None:
-    draft.mkdir(parents=True)
-    unknown = np.full(len(sequences), -1)
-    arrays = {name: np.asarray(per_sample.get(name, unknown), dtype=np.int64) for name in PER_SAMPLE}
-    arrays["offsets"] = np.cumsum([0, *(len(sequence) for sequence in sequences)])
-    arrays["frames"] = np.concatenate(sequences).astype(np.float32, copy=False)
-    arrays |= {f"split.{name}": np.asarray(samples, dtype=np.int64) for name, samples in splits.items()}
-    for name, array in arrays.items():
-        with (draft / f"{name}.npy").open("wb") as file:
-            np.save(file, array)
-            os.fsync(file.fileno())
-    hashes = {f"{name}.npy": file_hash(draft / f"{name}.npy") for name in sorted(arrays)}
-    with (draft / HEADER).open("w") as file:
-        json.dump(vars(header) | {"version": VERSION, "hashes": hashes}, file, indent=1)
-        os.fsync(file.fileno())
-
-
-def _put_in_place(draft: Path, path: Path) -> None:
-    """Renames only: at any moment the old store or the complete new one exists."""
-    old = path.with_name(f"{path.name}.old-{os.getpid()}")
-    if path.exists():
-        path.rename(old)
-    draft.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _read_header(path: Path) -> Header:

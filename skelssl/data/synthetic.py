@@ -12,7 +12,8 @@ import numpy as np
 
 from skelssl import skeletons
 from skelssl.data.preprocess import PREPROCESSINGS
-from skelssl.data.store import Header, Store, write_store
+from skelssl.data.store import Header, Store
+from skelssl.data.writer import write_store
 from skelssl.skeletons import Skeleton
 
 SKELETON = "ntu25"

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from skelssl.data import store as store_module
-from skelssl.data.store import Header, StoreError, open_store, write_store
+from skelssl.data.store import Header, StoreError, open_store
 from skelssl.data.verify import verify
+from skelssl.data.writer import write_store
 
 
 def write_small(path, **changes):

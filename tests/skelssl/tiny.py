@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skelssl.data.store import Header, Store, open_store, write_store
+from skelssl.data.store import Header, Store, open_store
+from skelssl.data.writer import write_store
 from skelssl.engine.recipe import EncoderOptions, EvaluationOptions, Recipe, TrainingOptions
 from skelssl.methods.pstl import PSTLOptions
 
