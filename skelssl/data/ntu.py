@@ -1,0 +1,192 @@
+"""NTU RGB+D 60 and 120 from their raw skeleton files, a folder of them or the zip archive as published."""
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from skelkern import NtuRecording, parse_ntu_skeleton
+from skelssl.data.agcn import SLOTS, agcn
+from skelssl.data.archive import Entry, Source
+from skelssl.data.store import Header, Store, StoreError
+from skelssl.data.writer import StoreWriter
+
+SKELETON = "ntu25"
+NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})\.skeleton")
+SETUPS = {"ntu60": 17, "ntu120": 32}
+CLASSES = {"ntu60": 60, "ntu120": 120}
+AT_ONCE = 64  # files that are parsed together
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A file and the numbers in its name."""
+
+    entry: Entry
+    setup: int
+    camera: int
+    subject: int
+    action: int
+
+    @property
+    def name(self) -> str:
+        return self.entry.name.removesuffix(".skeleton")
+
+
+@dataclass
+class History:
+    """What reading has left out or repaired, by reason."""
+
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    more_than_two_bodies: list[str] = field(default_factory=list)
+
+    def leave_out(self, reason: str, name: str) -> None:
+        self.left_out.setdefault(reason, []).append(name)
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "left out": self.left_out,
+            "more than two bodies, of which the two that move most are kept": self.more_than_two_bodies,
+        }
+
+
+@cache
+def published() -> dict[str, list[Any]]:
+    """`ntu.yaml`: classes, training subjects and broken samples."""
+    return dict(yaml.safe_load(Path(__file__).with_name("ntu.yaml").read_text()))
+
+
+def prepare_ntu(kind: str, source: Path | str, out: Path | str, *, progress: bool = False) -> Store:
+    """Reads raw files and writes a store with the official splits, normalised as by 2s-AGCN.
+
+    Splits: `xsub_train` and `xsub_test`; for NTU RGB+D 60 `xview_train` and `xview_test`, for 120 `xset_train` and
+    `xset_test`. Samples of the published lists of missing or incomplete skeletons are left out, likewise files without
+    any body and damaged files; the store's history names them.
+
+    Args:
+        kind: "ntu60" or "ntu120".
+        source: a folder with `.skeleton` files, in subfolders or not, or a zip archive of them.
+        out: the store's folder.
+        progress: show a bar.
+
+    Raises:
+        StoreError: there is no file of that data set, or one occurs twice.
+    """
+    files, history = Source(source), History()
+    samples = _samples(kind, files, history)
+    kept = []
+    with StoreWriter(out) as writer:
+        for sample, recording in _bar(_recordings(files, samples, history), len(samples), progress):
+            slots = slots_of(recording)
+            if not slots.any():
+                history.leave_out("no body", sample.name)
+                continue
+            if slots.shape[1] > 2:
+                history.more_than_two_bodies.append(sample.name)
+            writer.add(agcn(slots))
+            kept.append(sample)
+        header = Header(
+            dataset=kind,
+            skeleton=SKELETON,
+            preprocessing="agcn",
+            units="metres",
+            class_names=published()["classes"][: CLASSES[kind]],
+            names=[sample.name for sample in kept],
+            history=history.as_data(),
+        )
+        per_sample = {
+            "labels": np.array([sample.action - 1 for sample in kept]),
+            "subjects": np.array([sample.subject for sample in kept]),
+            "cameras": np.array([sample.camera for sample in kept]),
+            "setups": np.array([sample.setup for sample in kept]),
+        }
+        return writer.finish(header, per_sample, splits(kind, per_sample))
+
+
+def splits(kind: str, per_sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The official splits of samples, from their subjects, cameras and setups."""
+    subjects = published()["training_subjects_60" if kind == "ntu60" else "training_subjects_120"]
+    trains = {"xsub": np.isin(per_sample["subjects"], subjects)}
+    if kind == "ntu60":
+        trains["xview"] = np.isin(per_sample["cameras"], [2, 3])
+    else:
+        trains["xset"] = per_sample["setups"] % 2 == 0
+    halves = {"train": True, "test": False}
+    return {
+        f"{name}_{half}": np.flatnonzero(train == is_train)
+        for name, train in trains.items()
+        for half, is_train in halves.items()
+    }
+
+
+def slots_of(recording: NtuRecording) -> np.ndarray:
+    """(F, S, 25, 3): the bodies of each frame in the order of the file, at most SLOTS, zeros where there are fewer."""
+    counts = np.diff(recording.frame_offsets)
+    frames = np.repeat(np.arange(len(counts)), counts)
+    places = np.arange(len(frames)) - recording.frame_offsets[frames]
+    used = places < SLOTS
+    slots = np.zeros((len(counts), min(SLOTS, max(counts, default=0)), *recording.joints.shape[1:]))
+    slots[frames[used], places[used]] = recording.joints[used]
+    return slots
+
+
+def _samples(kind: str, files: Source, history: History) -> list[Sample]:
+    """Files of the data set by name, without the broken ones."""
+    broken = {*published()["broken_60"], *published()["broken_120"]}
+    samples = []
+    for entry in files.entries(".skeleton"):
+        match = NAME.fullmatch(entry.name)
+        if match is None:
+            history.leave_out("not a name of the data set", entry.name)
+            continue
+        setup, camera, subject, _, action = map(int, match.groups())
+        sample = Sample(entry, setup, camera, subject, action)
+        if not (1 <= setup <= SETUPS[kind] and 1 <= action <= CLASSES[kind]):
+            history.leave_out(f"not of {kind}", sample.name)
+        elif sample.name in broken:
+            history.leave_out("in the published list of missing or incomplete skeletons", sample.name)
+        else:
+            samples.append(sample)
+    for one, following in itertools.pairwise(samples):
+        if one.name == following.name:
+            raise StoreError(f"{files.path}: {one.name} occurs more than once")
+    if not samples:
+        raise StoreError(f"{files.path}: expected files such as S001C001P001R001A001.skeleton, found none of {kind}")
+    return samples
+
+
+def _recordings(files: Source, samples: list[Sample], history: History) -> Iterator[tuple[Sample, NtuRecording]]:
+    """Parsed on all cores, some files at a time; damaged ones are left out."""
+    for first in range(0, len(samples), AT_ONCE):
+        batch = samples[first : first + AT_ONCE]
+        contents = [files.readable(sample.entry) for sample in batch]
+        try:
+            recordings = parse_ntu_skeleton(contents, coordinates_only=True)
+        except ValueError:
+            yield from _whole_ones(batch, contents, history)
+        else:
+            yield from zip(batch, recordings, strict=True)
+
+
+def _whole_ones(
+    batch: Sequence[Sample], contents: Sequence[Path | bytes], history: History
+) -> Iterator[tuple[Sample, NtuRecording]]:
+    for sample, content in zip(batch, contents, strict=True):
+        try:
+            yield sample, parse_ntu_skeleton(content, coordinates_only=True)
+        except ValueError as error:
+            history.leave_out("damaged", f"{sample.name}: {str(error).partition(', ')[2]}")
+
+
+def _bar(items: Iterator[Any], total: int, shown: bool) -> Iterator[Any]:
+    if not shown:
+        return items
+    from tqdm import tqdm
+
+    return iter(tqdm(items, total=total, unit="file"))
