@@ -15,9 +15,9 @@ def agcn(slots: np.ndarray) -> np.ndarray:
     """Two persons (T, 2, V, 3), T at most 300, in a frame of reference of the first one.
 
     The two most moving bodies are taken, the more moving one first. A person that comes late begins in the first frame,
-    and repeats its frames once it is gone. Then the first person's middle of the spine is the origin of every frame;
-    in its first frame the lower spine is along +z and the shoulders, left to right, along -x... as the code has it:
-    from joint 4 to joint 8 along +x.
+    and repeats its frames once it is gone. Then the first person's middle of the spine is the origin of every frame.
+    The whole sequence is turned so that in its first frame the lower spine points along +z, and once more so that the
+    right shoulder lies from the left one along +x, which leaves the spine upright where the shoulders were level.
     """
     chosen = _two_most_moving(slots[:LONGEST])
     for person in range(PERSONS):
