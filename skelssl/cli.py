@@ -8,10 +8,17 @@ from pathlib import Path
 
 def prepare(arguments: argparse.Namespace, flags: list[str]) -> None:
     """Read a published data set into a store."""
+    from skelssl.data.ntu import prepare_ntu
     from skelssl.data.nw_ucla import prepare_nw_ucla
 
     _refuse(flags)
-    print(_described(prepare_nw_ucla(arguments.source, arguments.out, arguments.preprocessing)))
+    kind, source, out = arguments.kind, arguments.source, arguments.out
+    if kind == "nw-ucla":
+        print(_described(prepare_nw_ucla(source, out, arguments.preprocessing or "yaw-aligned")))
+    elif arguments.preprocessing not in (None, "agcn"):
+        raise ValueError(f"preprocessing: expected agcn for {kind}, found {arguments.preprocessing!r}")
+    else:
+        print(_described(prepare_ntu(kind, source, out, progress=sys.stderr.isatty())))
 
 
 def synth(arguments: argparse.Namespace, flags: list[str]) -> None:
@@ -112,10 +119,10 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     added = command(prepare)
-    added.add_argument("kind", choices=["nw-ucla"])
+    added.add_argument("kind", choices=["ntu60", "ntu120", "nw-ucla"])
     added.add_argument("source", type=Path, help="folder or archive as published")
     added.add_argument("--out", type=Path, required=True)
-    added.add_argument("--preprocessing", default="yaw-aligned", help="raw, centred or yaw-aligned")
+    added.add_argument("--preprocessing", help="of nw-ucla: raw, centred or yaw-aligned; of ntu60 and ntu120: agcn")
     added = command(synth)
     added.add_argument("--out", type=Path, required=True)
     added.add_argument("--subjects", type=int, default=12)

@@ -4,13 +4,18 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from skelssl.data.store import HEADER, Store, file_hash, open_store
 
 # Published numbers of samples of a data set's splits.
-PUBLISHED = {"nw-ucla": {"train": 1020, "test": 464, "view1": 516, "view2": 504, "view3": 464, "test_unseen": 369}}
+PUBLISHED = {
+    "nw-ucla": {"train": 1020, "test": 464, "view1": 516, "view2": 504, "view3": 464, "test_unseen": 369},
+    "ntu60": {"xsub_train": 40091, "xsub_test": 16487, "xview_train": 37646, "xview_test": 18932},
+    "ntu120": {"xsub_train": 63026, "xsub_test": 50919, "xset_train": 54468, "xset_test": 59477},
+}
 
 
 @dataclass
@@ -80,7 +85,16 @@ def _check_samples(store: Store, report: Verification) -> None:
         report.remarks.append(f"{single} samples have one frame only")
     for what, found in store.header.history.items():
         if found:
-            report.remarks.append(f"{what}: {found}")
+            report.remarks.append(f"{what}: {_shortened(found)}")
+
+
+def _shortened(found: Any) -> str:
+    """Counts in the place of long lists, which the header holds."""
+    if isinstance(found, dict):
+        return "; ".join(f"{reason}: {_shortened(one)}" for reason, one in found.items())
+    if isinstance(found, list) and len(found) > 3:
+        return f"{len(found)}, the first is {found[0]}"
+    return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
 
 
 def _check_splits(store: Store, report: Verification) -> None:

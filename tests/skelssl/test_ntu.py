@@ -64,7 +64,9 @@ def test_a_folder_becomes_a_store(raw, tmp_path):
     assert store.cameras[store.select("xview_test")].tolist() == [1] * 4
     assert store.subjects[store.select("xsub_train")].tolist() == [1] * 6
     assert store.header.history["left out"] == {"not of ntu60": ["S018C001P045R001A061"]}
-    assert verify(store.path).problems == []
+    report = verify(store.path)
+    assert all("samples, published are" in problem for problem in report.problems) and len(report.problems) == 4
+    assert "left out: not of ntu60: S018C001P045R001A061" in report.remarks
     number = store.header.names.index("S017C001P001R001A001")
     np.testing.assert_allclose(store.sample(number), agcn(motion(seed=0)), atol=1e-6)
 
@@ -99,6 +101,7 @@ def test_what_is_left_out_is_named(raw, tmp_path):
     (raw / "S001C001P001R001A001.txt").write_text("of no interest")
     store = prepare_ntu("ntu60", raw, tmp_path / "store")
     left_out = store.header.history["left out"]
+    assert "damaged: S002" in str(verify(store.path))
     assert len(store) == 13
     assert left_out["in the published list of missing or incomplete skeletons"] == ["S001C002P005R002A008"]
     assert left_out["no body"] == ["S002C001P001R001A002"]
