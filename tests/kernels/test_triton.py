@@ -31,7 +31,7 @@ def run_interpreted(module):
 
 @pytest.fixture(scope="module")
 def interpreted(request):
-    """What `run_interpreted` will return, by module, for those that this session wants; one on every core at once."""
+    """What `run_interpreted` will return, by module, for those that are to run; one on every core at once."""
     wanted = (item for item in request.session.items if getattr(item, "originalname", "") == "test_interpreted")
     modules = [item.callspec.params["module"] for item in wanted]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
