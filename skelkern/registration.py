@@ -36,6 +36,37 @@ def register(
     return getattr(torch.ops.skelkern, name).default
 
 
+def register_with_gradient(
+    name: str,
+    schemas: tuple[str, str],
+    *,
+    device: str,
+    run: Callable[..., Any],
+    fake: Callable[..., Any],
+    save: Callable[..., Any],
+    run_backward: Callable[..., Any],
+    fake_backward: Callable[..., Any],
+    formula: Callable[[Any], Callable[..., Any]],
+) -> Any:
+    """Registers `skelkern::<name>` and `skelkern::<name>_backward`, which computes its gradients; returns the former.
+
+    Args:
+        name: of the op.
+        schemas: arguments and results of both.
+        device, run, fake, save: as of `register`.
+        run_backward, fake_backward: the same of the backward op.
+        formula: makes the op's gradient formula of the backward op.
+    """
+    backward = register(
+        f"{name}_backward{schemas[1]}",
+        device=device,
+        run=run_backward,
+        fake=fake_backward,
+        backward=not_twice_differentiable,
+    )
+    return register(f"{name}{schemas[0]}", device=device, run=run, fake=fake, backward=formula(backward), save=save)
+
+
 def not_twice_differentiable(ctx: Any, *gradients: torch.Tensor) -> None:
     """Gradient formula of every backward op."""
     raise RuntimeError("this skelkern kernel is not twice differentiable, use impl='reference'")

@@ -12,7 +12,7 @@ from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, r
 from skelkern.gpu import interpreter_is_slow, triton_kernel_why_not
 from skelkern.memory import empty_output
 from skelkern.ops.block_tail import reference
-from skelkern.registration import address, addresses, float32, not_twice_differentiable, register
+from skelkern.registration import address, addresses, float32, register_with_gradient
 from skelkern.statistics import update_running
 
 
@@ -301,21 +301,16 @@ BACKWARD_SCHEMA = (
     " float dropout, bool relu, bool through_statistics, bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
-block_tail_cpu_backward = register(
-    f"block_tail_cpu_backward{BACKWARD_SCHEMA}",
-    device="CPU",
-    run=_run_backward,
-    fake=_fake_backward,
-    backward=not_twice_differentiable,
-)
-
-block_tail_cpu = register(
-    f"block_tail_cpu{SCHEMA}",
+block_tail_cpu = register_with_gradient(
+    "block_tail_cpu",
+    (SCHEMA, BACKWARD_SCHEMA),
     device="CPU",
     run=_run_forward,
     fake=_fake_forward,
-    backward=gradient_formula(block_tail_cpu_backward),
     save=save,
+    run_backward=_run_backward,
+    fake_backward=_fake_backward,
+    formula=gradient_formula,
 )
 
 BLOCK_TAIL = register_op(

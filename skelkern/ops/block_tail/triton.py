@@ -14,7 +14,7 @@ from torch import Tensor
 
 from skelkern.ops import block_tail as op
 from skelkern.ops.block_tail.layout import Splits, empty_as, laid_out, layout_of, split
-from skelkern.registration import not_twice_differentiable, register
+from skelkern.registration import register_with_gradient
 from skelkern.triton_support import DEVICE, launch, power_of_two_from
 
 MERGED = 2048  # partial results that a program merges, at least those of one channel
@@ -453,19 +453,14 @@ def tail(*arguments: Any) -> op.Tail:
     return y, mean, variance
 
 
-block_tail_triton_backward = register(
-    f"block_tail_triton_backward{op.BACKWARD_SCHEMA}",
-    device=DEVICE,
-    run=_run_backward,
-    fake=_fake_backward,
-    backward=not_twice_differentiable,
-)
-
-block_tail_triton = register(
-    f"block_tail_triton{op.SCHEMA}",
+block_tail_triton = register_with_gradient(
+    "block_tail_triton",
+    (op.SCHEMA, op.BACKWARD_SCHEMA),
     device=DEVICE,
     run=_run_forward,
     fake=_fake_forward,
-    backward=op.gradient_formula(block_tail_triton_backward),
     save=op.save,
+    run_backward=_run_backward,
+    fake_backward=_fake_backward,
+    formula=op.gradient_formula,
 )

@@ -12,7 +12,7 @@ from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, r
 from skelkern.gpu import interpreter_is_slow, triton_kernel_why_not
 from skelkern.memory import empty_output
 from skelkern.ops.cross_correlation import reference
-from skelkern.registration import address, float32, not_twice_differentiable, register
+from skelkern.registration import address, float32, register_with_gradient
 
 
 def cross_correlation_loss(
@@ -151,21 +151,16 @@ BACKWARD_SCHEMA = (
     " bool[] wanted) -> (Tensor, Tensor)"
 )
 
-cross_correlation_cpu_backward = register(
-    f"cross_correlation_cpu_backward{BACKWARD_SCHEMA}",
-    device="CPU",
-    run=_run_backward,
-    fake=fake_backward,
-    backward=not_twice_differentiable,
-)
-
-cross_correlation_cpu = register(
-    f"cross_correlation_cpu{SCHEMA}",
+cross_correlation_cpu = register_with_gradient(
+    "cross_correlation_cpu",
+    (SCHEMA, BACKWARD_SCHEMA),
     device="CPU",
     run=_run_forward,
     fake=fake_forward,
-    backward=gradient_formula(cross_correlation_cpu_backward),
     save=save,
+    run_backward=_run_backward,
+    fake_backward=fake_backward,
+    formula=gradient_formula,
 )
 
 CROSS_CORRELATION = register_op(

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from skelkern.ops import cross_correlation as op
-from skelkern.registration import not_twice_differentiable, register
+from skelkern.registration import register_with_gradient
 from skelkern.triton_support import DEVICE, Configuration, launch, power_of_two_from
 
 FEATURES, NARROW_FEATURES = 32, 16  # of a program; the latter where there are few
@@ -239,19 +239,14 @@ def loss(z1: Tensor, z2: Tensor, off_diagonal_weight: float, eps: float) -> Tens
     return cross_correlation_triton(z1, z2, off_diagonal_weight, eps)[0]
 
 
-cross_correlation_triton_backward = register(
-    f"cross_correlation_triton_backward{op.BACKWARD_SCHEMA}",
-    device=DEVICE,
-    run=_run_backward,
-    fake=op.fake_backward,
-    backward=not_twice_differentiable,
-)
-
-cross_correlation_triton = register(
-    f"cross_correlation_triton{op.SCHEMA}",
+cross_correlation_triton = register_with_gradient(
+    "cross_correlation_triton",
+    (op.SCHEMA, op.BACKWARD_SCHEMA),
     device=DEVICE,
     run=_run_forward,
     fake=op.fake_forward,
-    backward=op.gradient_formula(cross_correlation_triton_backward),
     save=op.save,
+    run_backward=_run_backward,
+    fake_backward=op.fake_backward,
+    formula=op.gradient_formula,
 )

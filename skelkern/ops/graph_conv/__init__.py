@@ -13,7 +13,7 @@ from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, r
 from skelkern.gpu import interpreter_is_slow, triton_kernel_why_not
 from skelkern.memory import empty_output
 from skelkern.ops.graph_conv import reference
-from skelkern.registration import address, float32, not_twice_differentiable, register
+from skelkern.registration import address, float32, register_with_gradient
 
 
 def graph_conv(x: Tensor, weight: Tensor, bias: Tensor | None, adjacency: Tensor, *, impl: str = "auto") -> Tensor:
@@ -140,21 +140,16 @@ BACKWARD_SCHEMA = (
     " -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
-graph_conv_cpu_backward = register(
-    f"graph_conv_cpu_backward{BACKWARD_SCHEMA}",
-    device="CPU",
-    run=_run_backward,
-    fake=_fake_backward,
-    backward=not_twice_differentiable,
-)
-
-graph_conv_cpu = register(
-    f"graph_conv_cpu{SCHEMA}",
+graph_conv_cpu = register_with_gradient(
+    "graph_conv_cpu",
+    (SCHEMA, BACKWARD_SCHEMA),
     device="CPU",
     run=_run_forward,
     fake=_fake_forward,
-    backward=gradient_formula(graph_conv_cpu_backward),
     save=save,
+    run_backward=_run_backward,
+    fake_backward=_fake_backward,
+    formula=gradient_formula,
 )
 
 GRAPH_CONV = register_op(

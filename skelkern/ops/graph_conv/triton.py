@@ -15,7 +15,7 @@ from torch import Tensor, channels_last, float32, int32
 
 from skelkern import gpu
 from skelkern.ops import graph_conv as op
-from skelkern.registration import not_twice_differentiable, register
+from skelkern.registration import register_with_gradient
 from skelkern.triton_support import (
     DEVICE,
     dot,
@@ -437,19 +437,14 @@ def _run_backward(
     return tuple(gradients)
 
 
-graph_conv_triton_backward = register(
-    f"graph_conv_triton_backward{op.BACKWARD_SCHEMA}",
-    device=DEVICE,
-    run=_run_backward,
-    fake=_fake_backward,
-    backward=not_twice_differentiable,
-)
-
-graph_conv_triton = register(
-    f"graph_conv_triton{op.SCHEMA}",
+graph_conv_triton = register_with_gradient(
+    "graph_conv_triton",
+    (op.SCHEMA, op.BACKWARD_SCHEMA),
     device=DEVICE,
     run=_run_forward,
     fake=_fake_forward,
-    backward=op.gradient_formula(graph_conv_triton_backward),
     save=op.save,
+    run_backward=_run_backward,
+    fake_backward=_fake_backward,
+    formula=op.gradient_formula,
 )

@@ -11,7 +11,7 @@ from skelkern.checks import check_choice, check_number, check_same, check_shape,
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.gpu import interpreter_is_slow, triton_kernel_why_not
 from skelkern.ops.info_nce import reference
-from skelkern.registration import address, float32, not_twice_differentiable, register
+from skelkern.registration import address, float32, register_with_gradient
 
 MULTI_POSITIVE = ("log_sum", "mean_log")
 REDUCTIONS = ("mean", "sum", "none")
@@ -172,21 +172,16 @@ BACKWARD_SCHEMA = (
     "(Tensor loss_gradient, Tensor query, Tensor gradient, Tensor weights, bool[] wanted) -> (Tensor, Tensor)"
 )
 
-info_nce_cpu_backward = register(
-    f"info_nce_cpu_backward{BACKWARD_SCHEMA}",
-    device="CPU",
-    run=run_backward,
-    fake=fake_backward,
-    backward=not_twice_differentiable,
-)
-
-info_nce_cpu = register(
-    f"info_nce_cpu{SCHEMA}",
+info_nce_cpu = register_with_gradient(
+    "info_nce_cpu",
+    (SCHEMA, BACKWARD_SCHEMA),
     device="CPU",
     run=_run,
     fake=fake,
-    backward=gradient_formula(info_nce_cpu_backward),
     save=save,
+    run_backward=run_backward,
+    fake_backward=fake_backward,
+    formula=gradient_formula,
 )
 
 INFO_NCE = register_op(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skelkern import gpu
 from skelkern.ops import info_nce as op
-from skelkern.registration import not_twice_differentiable, register
+from skelkern.registration import register_with_gradient
 from skelkern.triton_support import (
     DEVICE,
     Configuration,
@@ -281,19 +281,14 @@ def loss(query: Tensor, positives: Tensor, queue: Tensor, temperature: float, mu
     return op.kernel_loss(info_nce_triton, query, positives, queue, temperature, multi_positive)
 
 
-info_nce_triton_backward = register(
-    f"info_nce_triton_backward{op.BACKWARD_SCHEMA}",
-    device=DEVICE,
-    run=op.run_backward,
-    fake=op.fake_backward,
-    backward=not_twice_differentiable,
-)
-
-info_nce_triton = register(
-    f"info_nce_triton{op.SCHEMA}",
+info_nce_triton = register_with_gradient(
+    "info_nce_triton",
+    (op.SCHEMA, op.BACKWARD_SCHEMA),
     device=DEVICE,
     run=_run,
     fake=op.fake,
-    backward=op.gradient_formula(info_nce_triton_backward),
     save=op.save,
+    run_backward=op.run_backward,
+    fake_backward=op.fake_backward,
+    formula=op.gradient_formula,
 )
