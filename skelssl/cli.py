@@ -7,18 +7,12 @@ from pathlib import Path
 
 
 def prepare(arguments: argparse.Namespace, flags: list[str]) -> None:
-    """Read a published data set into a store."""
-    from skelssl.data.ntu import prepare_ntu
-    from skelssl.data.nw_ucla import prepare_nw_ucla
+    """Read a data set into a store."""
+    from skelssl.data.prepare import prepare as read
 
     _refuse(flags)
-    kind, source, out = arguments.kind, arguments.source, arguments.out
-    if kind == "nw-ucla":
-        print(_described(prepare_nw_ucla(source, out, arguments.preprocessing or "yaw-aligned")))
-    elif arguments.preprocessing not in (None, "agcn"):
-        raise ValueError(f"preprocessing: expected agcn for {kind}, found {arguments.preprocessing!r}")
-    else:
-        print(_described(prepare_ntu(kind, source, out, progress=sys.stderr.isatty())))
+    progress = sys.stderr.isatty()
+    print(_described(read(arguments.kind, arguments.source, arguments.out, arguments.preprocessing, progress=progress)))
 
 
 def synth(arguments: argparse.Namespace, flags: list[str]) -> None:
@@ -119,10 +113,10 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     added = command(prepare)
-    added.add_argument("kind", choices=["ntu60", "ntu120", "nw-ucla"])
-    added.add_argument("source", type=Path, help="folder or archive as published")
+    added.add_argument("kind", help="what the source is, such as ntu60, nw-ucla or arrays; see docs/data.md")
+    added.add_argument("source", type=Path, help="file, folder or archive")
     added.add_argument("--out", type=Path, required=True)
-    added.add_argument("--preprocessing", help="of nw-ucla: raw, centred or yaw-aligned; of ntu60 and ntu120: agcn")
+    added.add_argument("--preprocessing", help="what is done to the skeletons; every kind has a default")
     added = command(synth)
     added.add_argument("--out", type=Path, required=True)
     added.add_argument("--subjects", type=int, default=12)

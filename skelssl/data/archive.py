@@ -1,5 +1,6 @@
 """Files of a folder or an archive, one after the other; nothing is unpacked to disk."""
 
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,14 +16,14 @@ class Entry:
     """A file of a source: its name without folders, and what reads it."""
 
     name: str
-    place: Path | zipfile.ZipInfo
+    place: Path | zipfile.ZipInfo | tarfile.TarInfo
 
     def __lt__(self, other: "Entry") -> bool:
         return self.name < other.name
 
 
 class Source:
-    """A folder with its subfolders, or a zip archive, whose files can be read in any order.
+    """A folder with its subfolders, or a zip or tar archive, compressed or not.
 
     Args:
         path: the folder or archive.
@@ -33,31 +34,40 @@ class Source:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        self._archive: zipfile.ZipFile | None = None
+        self._archive: zipfile.ZipFile | tarfile.TarFile | None = None
         if self.path.is_dir():
             return
         try:
-            self._archive = zipfile.ZipFile(self.path)
+            self._archive = (zipfile.ZipFile if zipfile.is_zipfile(self.path) else tarfile.TarFile.open)(self.path)
         except FileNotFoundError:
-            raise StoreError(f"{self.path}: expected a folder or a zip archive, found nothing") from None
-        except (OSError, zipfile.BadZipFile) as error:
-            raise StoreError(f"{self.path}: expected a folder or a zip archive: {error}") from None
+            raise StoreError(f"{self.path}: expected a folder or an archive, found nothing") from None
+        except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
+            raise StoreError(f"{self.path}: expected a folder, a zip or a tar archive: {error}") from None
 
     def entries(self, suffix: str) -> list[Entry]:
-        """Files whose names end in `suffix`, by name.
+        """Files whose names end in `suffix`: by name, those of a tar archive in its order, in which it is read fast.
 
         Raises:
             StoreError: a file of the archive is far too large, or grows far too much, for what it should be.
         """
         if self._archive is None:
             return sorted(Entry(path.name, path) for path in self.path.rglob(f"*{suffix}") if path.is_file())
-        found = []
-        for place in self._archive.infolist():
-            name = PurePosixPath(place.filename).name
-            if not place.is_dir() and name.endswith(suffix):
-                refuse_giant(place.filename, place.file_size, place.compress_size)
-                found.append(Entry(name, place))
-        return sorted(found)
+        if isinstance(self._archive, zipfile.ZipFile):
+            found = [
+                Entry(_refuse_giant(place.filename, place.file_size, place.compress_size), place)
+                for place in self._archive.infolist()
+                if not place.is_dir() and place.filename.endswith(suffix)
+            ]
+            return sorted(found)
+        try:
+            members = self._archive.getmembers()
+        except (OSError, EOFError, tarfile.TarError) as error:
+            raise StoreError(f"{self.path}: expected a whole archive: {error}") from None
+        return [
+            Entry(_refuse_giant(member.name, member.size), member)
+            for member in members
+            if member.isfile() and member.name.endswith(suffix)
+        ]
 
     def readable(self, entry: Entry) -> Path | bytes:
         """A file of the folder, or the content of a file of the archive.
@@ -67,17 +77,31 @@ class Source:
         """
         try:
             if isinstance(entry.place, Path):
-                refuse_giant(str(entry.place), entry.place.stat().st_size)
+                _refuse_giant(str(entry.place), entry.place.stat().st_size)
                 return entry.place
-            assert self._archive is not None
-            return self._archive.read(entry.place)
-        except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+            if isinstance(entry.place, zipfile.ZipInfo):
+                assert isinstance(self._archive, zipfile.ZipFile)
+                return self._archive.read(entry.place)
+            assert isinstance(self._archive, tarfile.TarFile)
+            stream = self._archive.extractfile(entry.place)
+            assert stream is not None  # an entry is a file
+            return stream.read()
+        except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+            raise StoreError(f"{self.path}: {entry.name} cannot be read: {error}") from None
+
+    def read(self, entry: Entry) -> bytes:
+        """The content of a file; see `readable`."""
+        content = self.readable(entry)
+        try:
+            return content.read_bytes() if isinstance(content, Path) else content
+        except OSError as error:
             raise StoreError(f"{self.path}: {entry.name} cannot be read: {error}") from None
 
 
-def refuse_giant(name: str, size: int, compressed: int | None = None) -> None:
-    """Raises a StoreError where a file cannot be one sequence of skeletons."""
+def _refuse_giant(path: str, size: int, compressed: int | None = None) -> str:
+    """The name without folders; raises a StoreError where a file cannot be one sequence of skeletons."""
     if size > LARGEST_FILE:
-        raise StoreError(f"{name}: expected at most {LARGEST_FILE} bytes for one sequence, found {size}")
+        raise StoreError(f"{path}: expected at most {LARGEST_FILE} bytes for one sequence, found {size}")
     if compressed is not None and size > LARGEST_RATIO * max(compressed, 1024):
-        raise StoreError(f"{name}: expected text, found {compressed} bytes that unpack to {size}")
+        raise StoreError(f"{path}: expected text, found {compressed} bytes that unpack to {size}")
+    return PurePosixPath(path).name

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from skelssl import skeletons
-from skelssl.data.preprocess import PREPROCESSINGS
+from skelssl.data.preprocessings.persons import PERSON_PREPROCESSINGS
 from skelssl.data.store import Header, Store
 from skelssl.data.writer import write_store
 from skelssl.skeletons import Skeleton
@@ -183,7 +183,7 @@ def synthesise(
         pose = list(ACTIONS.values())[action](_performance(generator))
         joints = _turned(_pose_joints(skeleton, bodies[subject], pose), generator.uniform(-np.pi, np.pi))
         joints = joints + noise * generator.normal(size=joints.shape)
-        sequences.append(PREPROCESSINGS[preprocessing](joints[:, None], skeleton))
+        sequences.append(PERSON_PREPROCESSINGS[preprocessing](joints[:, None], skeleton))
     labels, people = np.array(rows).T
     last = subjects - subjects // 3
     header = Header(

@@ -113,8 +113,9 @@ def test_quickstart_from_nothing_and_again(tmp_path, capsys, monkeypatch):
         (["pretrain", "pstl-imagenet", "--data", "x", "--out", "y"], "recipe: expected one of"),
         (["verify", "nowhere", "--colour"], "unknown arguments: --colour"),
         (["prepare", "nw-ucla", "nowhere", "--out", "z"], "nowhere: expected a folder or an archive, found nothing"),
-        (["prepare", "ntu60", "nowhere", "--out", "z"], "nowhere: expected a folder or a zip archive, found nothing"),
-        (["prepare", "ntu60", ".", "--out", "z", "--preprocessing", "raw"], "expected agcn for ntu60, found 'raw'"),
+        (["prepare", "ntu60", "nowhere", "--out", "z"], "nowhere: expected a folder or an archive, found nothing"),
+        (["prepare", "ntu6", ".", "--out", "z"], "kind: expected one of ntu60, ntu120, "),
+        (["prepare", "ntu60", ".", "--out", "z", "--preprocessing", "x"], "agcn, raw, centred, yaw-aligned for ntu60"),
         (["report", "nowhere", "--data", "x"], "x: expected a store"),
     ],
 )

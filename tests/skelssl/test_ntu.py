@@ -5,9 +5,13 @@ import numpy as np
 import pytest
 
 from skelkern import parse_ntu_skeleton
+from skelssl import skeletons
 from skelssl.data import archive
-from skelssl.data.agcn import LONGEST, agcn
-from skelssl.data.ntu import SLOTS, prepare_ntu, published, slots_of, splits
+from skelssl.data.preprocessings.agcn import LONGEST
+from skelssl.data.preprocessings.agcn import agcn as agcn_of_bodies
+from skelssl.data.preprocessings.choice import SLOTS
+from skelssl.data.readers.ntu import prepare_ntu, published, splits
+from skelssl.data.recordings import Bodies
 from skelssl.data.store import StoreError, open_store
 from skelssl.data.verify import verify
 
@@ -29,6 +33,10 @@ def text(bodies):
         for body in frame:
             lines += [BODY, "25", *(f"{x:.9g} {y:.9g} {z:.9g} 0 0 0 0 0 0 0 0 2" for x, y, z in body)]
     return "\n".join(lines) + "\n"
+
+
+def agcn(slots):
+    return agcn_of_bodies(Bodies.from_slots(slots), skeletons.get("ntu25"), 2, lambda reason: None)
 
 
 def name(setup=1, camera=1, subject=1, action=1, replication=1):
@@ -111,10 +119,10 @@ def test_what_is_left_out_is_named(raw, tmp_path):
 
 
 def test_sources_that_are_none(tmp_path, raw, monkeypatch):
-    with pytest.raises(StoreError, match="expected a folder or a zip archive, found nothing"):
+    with pytest.raises(StoreError, match="expected a folder or an archive, found nothing"):
         prepare_ntu("ntu60", tmp_path / "nowhere", tmp_path / "store")
     (tmp_path / "text.zip").write_text("no archive")
-    with pytest.raises(StoreError, match=r"text.zip: expected a folder or a zip archive: File is not a zip file"):
+    with pytest.raises(StoreError, match=r"text.zip: expected a folder, a zip or a tar archive: file could not be"):
         prepare_ntu("ntu60", tmp_path / "text.zip", tmp_path / "store")
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match="expected files such as S001C001P001R001A001.skeleton, found none of ntu60"):
@@ -160,7 +168,8 @@ def test_slots_are_bodies_in_the_order_of_the_file(tmp_path):
     bodies = motion(4, 6)
     frames = [list(bodies[0, :2]), [], list(bodies[2]), list(bodies[3, 3:4])]
     (tmp_path / name()).write_text(text(frames))
-    slots = slots_of(parse_ntu_skeleton(tmp_path / name(), coordinates_only=True))
+    parsed = parse_ntu_skeleton(tmp_path / name(), coordinates_only=True)
+    slots = Bodies(parsed.joints, parsed.frame_offsets, parsed.body_ids).slots(SLOTS)
     assert slots.shape == (4, SLOTS, 25, 3)
     np.testing.assert_allclose(slots[0, :2], bodies[0, :2], atol=1e-6)
     np.testing.assert_allclose(slots[2], bodies[2, :SLOTS], atol=1e-6)

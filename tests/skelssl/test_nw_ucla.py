@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from skelssl import skeletons
-from skelssl.data import nw_ucla
-from skelssl.data.preprocess import PREPROCESSINGS, interpolate_lost_joints
+from skelssl.data.archive import LARGEST_FILE
+from skelssl.data.preprocessings.persons import PERSON_PREPROCESSINGS, interpolate_lost_joints
+from skelssl.data.readers import nw_ucla
 from skelssl.data.store import StoreError
 from skelssl.data.verify import verify
 
@@ -88,7 +89,7 @@ def test_truncated_missing_and_wrong_sources_are_named(small, tmp_path):
     with pytest.raises(StoreError, match="expected a folder or an archive, found nothing"):
         nw_ucla.prepare_nw_ucla(tmp_path / "absent.tar", tmp_path / "store")
     (tmp_path / "text.tar").write_text("hello")
-    with pytest.raises(StoreError, match="expected a folder, a tar or a zip archive"):
+    with pytest.raises(StoreError, match="expected a folder, a zip or a tar archive"):
         nw_ucla.prepare_nw_ucla(tmp_path / "text.tar", tmp_path / "store")
     with pytest.raises(StoreError, match="expected one of raw, centred, yaw-aligned, found 'pyskl'"):
         nw_ucla.prepare_nw_ucla(small, tmp_path / "store", "pyskl")
@@ -97,16 +98,16 @@ def test_truncated_missing_and_wrong_sources_are_named(small, tmp_path):
 def test_giant_archive_members_are_refused(tmp_path):
     with tarfile.open(tmp_path / "bomb.tar", "w") as archive:
         member = tarfile.TarInfo("all_sqe/a01_s01_e00_v01.json")
-        member.size = nw_ucla.LARGEST_FILE + 1
+        member.size = LARGEST_FILE + 1
         archive.addfile(member, io.BytesIO(bytes(member.size)))
-    with pytest.raises(StoreError, match="expected at most 8388608 bytes for one sequence"):
+    with pytest.raises(StoreError, match="expected at most 67108864 bytes for one sequence"):
         nw_ucla.prepare_nw_ucla(tmp_path / "bomb.tar", tmp_path / "store")
 
 
 def test_centring_puts_the_centre_at_the_origin():
     skeleton = skeletons.get("nw_ucla20")
     sequence = np.random.default_rng(0).normal(size=(6, 1, 20, 3))
-    found = PREPROCESSINGS["centred"](sequence, skeleton)
+    found = PERSON_PREPROCESSINGS["centred"](sequence, skeleton)
     assert (found[:, :, skeleton.centre] == 0).all()
     np.testing.assert_allclose(found[:, :, 5] - found[:, :, 9], sequence[:, :, 5] - sequence[:, :, 9])
 
@@ -114,13 +115,13 @@ def test_centring_puts_the_centre_at_the_origin():
 def test_yaw_alignment_undoes_the_camera_position():
     skeleton = skeletons.get("nw_ucla20")
     sequence = np.random.default_rng(0).normal(size=(6, 1, 20, 3))
-    found = PREPROCESSINGS["yaw-aligned"](sequence, skeleton)
+    found = PERSON_PREPROCESSINGS["yaw-aligned"](sequence, skeleton)
     line = (found[:, 0, skeleton.joint("right_shoulder")] - found[:, 0, skeleton.joint("left_shoulder")]).mean(0)
     assert line[0] > 0
     assert line[2] == pytest.approx(0, abs=1e-12)
     angle = 0.7
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-    np.testing.assert_allclose(PREPROCESSINGS["yaw-aligned"](sequence @ turn, skeleton), found, atol=1e-12)
+    np.testing.assert_allclose(PERSON_PREPROCESSINGS["yaw-aligned"](sequence @ turn, skeleton), found, atol=1e-12)
 
 
 def test_lost_joints_are_interpolated_between_the_frames_that_have_them():
@@ -146,7 +147,7 @@ def test_published_files(nw_ucla_archive, tmp_path):
     assert np.bincount(store.labels).tolist() == [150, 152, 141, 173, 148, 149, 142, 142, 145, 142]
     assert np.bincount(store.labels[store.select("test_unseen")]).tolist() == [48, 0, 0, 49, 47, 47, 43, 43, 47, 45]
     repaired = store.header.history["lost joints interpolated"]
-    assert repaired == {"a04_s01_e01_v01": 6, "a04_s04_e02_v01": 6}
+    assert repaired == ["a04_s01_e01_v01: 6", "a04_s04_e02_v01: 6"]
     report = verify(store.path)
     assert report.problems == []
     assert any("95 of the 464 sequences of 'test' are exact copies" in remark for remark in report.remarks)

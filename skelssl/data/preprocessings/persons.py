@@ -1,14 +1,16 @@
-"""Named preprocessings of one sequence (T, M, V, 3), y upwards; each is vectorised over frames and persons."""
+"""Preprocessings that keep every frame and look at persons (T, M, V, 3) alone, y upwards."""
 
 from collections.abc import Callable
 
 import numpy as np
 
+from skelssl.data.preprocessings.choice import most_moving
+from skelssl.data.recordings import Bodies, Note, Preprocessing
 from skelssl.skeletons import Skeleton
 
 
 def raw(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """As the source has it."""
+    """As the sensor has it."""
     return sequence
 
 
@@ -32,11 +34,22 @@ def yaw_aligned(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     return sequence @ rotation
 
 
-PREPROCESSINGS: dict[str, Callable[[np.ndarray, Skeleton], np.ndarray]] = {
+PERSON_PREPROCESSINGS: dict[str, Callable[[np.ndarray, Skeleton], np.ndarray]] = {
     "raw": raw,
     "centred": centred,
     "yaw-aligned": yaw_aligned,
 }
+
+
+def of_persons(function: Callable[[np.ndarray, Skeleton], np.ndarray]) -> Preprocessing:
+    """The same for a recording, of which the most moving bodies are taken; whoever is not there is zero."""
+
+    def process(bodies: Bodies, skeleton: Skeleton, persons: int, note: Note) -> np.ndarray:
+        chosen = most_moving(bodies, persons, note)
+        present = chosen.any(axis=(2, 3), keepdims=True)
+        return np.where(present, function(chosen, skeleton), 0)
+
+    return process
 
 
 def interpolate_lost_joints(sequence: np.ndarray) -> tuple[np.ndarray, int]:

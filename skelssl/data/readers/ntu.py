@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ import numpy as np
 import yaml
 
 from skelkern import NtuRecording, parse_ntu_skeleton
-from skelssl.data.agcn import SLOTS, agcn
 from skelssl.data.archive import Entry, Source
-from skelssl.data.store import Header, Store, StoreError
-from skelssl.data.writer import StoreWriter
+from skelssl.data.pipeline import DataSet, with_bar, write_recordings
+from skelssl.data.recordings import Bodies, History, Recording
+from skelssl.data.store import Store, StoreError
 
-SKELETON = "ntu25"
+SKELETON, PERSONS = "ntu25", 2
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})\.skeleton")
 SETUPS = {"ntu60": 17, "ntu120": 32}
 CLASSES = {"ntu60": 60, "ntu120": 120}
@@ -39,31 +39,16 @@ class Sample:
         return self.entry.name.removesuffix(".skeleton")
 
 
-@dataclass
-class History:
-    """What reading has left out or repaired, by reason."""
-
-    left_out: dict[str, list[str]] = field(default_factory=dict)
-    more_than_two_bodies: list[str] = field(default_factory=list)
-
-    def leave_out(self, reason: str, name: str) -> None:
-        self.left_out.setdefault(reason, []).append(name)
-
-    def as_data(self) -> dict[str, Any]:
-        return {
-            "left out": self.left_out,
-            "more than two bodies, of which the two that move most are kept": self.more_than_two_bodies,
-        }
-
-
 @cache
 def published() -> dict[str, list[Any]]:
     """`ntu.yaml`: classes, training subjects and broken samples."""
     return dict(yaml.safe_load(Path(__file__).with_name("ntu.yaml").read_text()))
 
 
-def prepare_ntu(kind: str, source: Path | str, out: Path | str, *, progress: bool = False) -> Store:
-    """Reads raw files and writes a store with the official splits, normalised as by 2s-AGCN.
+def prepare_ntu(
+    kind: str, source: Path | str, out: Path | str, preprocessing: str = "agcn", *, progress: bool = False
+) -> Store:
+    """Reads raw files and writes a store with the official splits.
 
     Splits: `xsub_train` and `xsub_test`; for NTU RGB+D 60 `xview_train` and `xview_test`, for 120 `xset_train` and
     `xset_test`. Samples of the published lists of missing or incomplete skeletons are left out, likewise files without
@@ -71,8 +56,9 @@ def prepare_ntu(kind: str, source: Path | str, out: Path | str, *, progress: boo
 
     Args:
         kind: "ntu60" or "ntu120".
-        source: a folder with `.skeleton` files, in subfolders or not, or a zip archive of them.
+        source: a folder with `.skeleton` files, in subfolders or not, or a zip or tar archive of them.
         out: the store's folder.
+        preprocessing: a name of `skelssl.data.preprocessings`.
         progress: show a bar.
 
     Raises:
@@ -80,33 +66,10 @@ def prepare_ntu(kind: str, source: Path | str, out: Path | str, *, progress: boo
     """
     files, history = Source(source), History()
     samples = _samples(kind, files, history)
-    kept = []
-    with StoreWriter(out) as writer:
-        for sample, recording in _bar(_recordings(files, samples, history), len(samples), progress):
-            slots = slots_of(recording)
-            if not slots.any():
-                history.leave_out("no body", sample.name)
-                continue
-            if slots.shape[1] > 2:
-                history.more_than_two_bodies.append(sample.name)
-            writer.add(agcn(slots))
-            kept.append(sample)
-        header = Header(
-            dataset=kind,
-            skeleton=SKELETON,
-            preprocessing="agcn",
-            units="metres",
-            class_names=published()["classes"][: CLASSES[kind]],
-            names=[sample.name for sample in kept],
-            history=history.as_data(),
-        )
-        per_sample = {
-            "labels": np.array([sample.action - 1 for sample in kept]),
-            "subjects": np.array([sample.subject for sample in kept]),
-            "cameras": np.array([sample.camera for sample in kept]),
-            "setups": np.array([sample.setup for sample in kept]),
-        }
-        return writer.finish(header, per_sample, splits(kind, per_sample))
+    recordings = with_bar(_recordings(files, samples, history), len(samples), progress)
+    classes = published()["classes"][: CLASSES[kind]]
+    data_set = DataSet(kind, SKELETON, classes, PERSONS, lambda per_sample, names: splits(kind, per_sample))
+    return write_recordings(recordings, data_set, preprocessing, history, out)
 
 
 def splits(kind: str, per_sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -123,17 +86,6 @@ def splits(kind: str, per_sample: dict[str, np.ndarray]) -> dict[str, np.ndarray
         for name, train in trains.items()
         for half, is_train in halves.items()
     }
-
-
-def slots_of(recording: NtuRecording) -> np.ndarray:
-    """(F, S, 25, 3): the bodies of each frame in the order of the file, at most SLOTS, zeros where there are fewer."""
-    counts = np.diff(recording.frame_offsets)
-    frames = np.repeat(np.arange(len(counts)), counts)
-    places = np.arange(len(frames)) - recording.frame_offsets[frames]
-    used = places < SLOTS
-    slots = np.zeros((len(counts), min(SLOTS, max(counts, default=0)), *recording.joints.shape[1:]))
-    slots[frames[used], places[used]] = recording.joints[used]
-    return slots
 
 
 def _samples(kind: str, files: Source, history: History) -> list[Sample]:
@@ -161,32 +113,27 @@ def _samples(kind: str, files: Source, history: History) -> list[Sample]:
     return samples
 
 
-def _recordings(files: Source, samples: list[Sample], history: History) -> Iterator[tuple[Sample, NtuRecording]]:
+def _recordings(files: Source, samples: list[Sample], history: History) -> Iterator[Recording]:
     """Parsed on all cores, some files at a time; damaged ones are left out."""
     for first in range(0, len(samples), AT_ONCE):
         batch = samples[first : first + AT_ONCE]
         contents = [files.readable(sample.entry) for sample in batch]
         try:
-            recordings = parse_ntu_skeleton(contents, coordinates_only=True)
+            parsed = parse_ntu_skeleton(contents, coordinates_only=True)
         except ValueError:
             yield from _whole_ones(batch, contents, history)
         else:
-            yield from zip(batch, recordings, strict=True)
+            yield from itertools.starmap(_recording, zip(batch, parsed, strict=True))
 
 
-def _whole_ones(
-    batch: Sequence[Sample], contents: Sequence[Path | bytes], history: History
-) -> Iterator[tuple[Sample, NtuRecording]]:
+def _whole_ones(batch: Sequence[Sample], contents: Sequence[Path | bytes], history: History) -> Iterator[Recording]:
     for sample, content in zip(batch, contents, strict=True):
         try:
-            yield sample, parse_ntu_skeleton(content, coordinates_only=True)
+            yield _recording(sample, parse_ntu_skeleton(content, coordinates_only=True))
         except ValueError as error:
             history.leave_out("damaged", f"{sample.name}: {str(error).partition(', ')[2]}")
 
 
-def _bar(items: Iterator[Any], total: int, shown: bool) -> Iterator[Any]:
-    if not shown:
-        return items
-    from tqdm import tqdm
-
-    return iter(tqdm(items, total=total, unit="file"))
+def _recording(sample: Sample, parsed: NtuRecording) -> Recording:
+    bodies = Bodies(parsed.joints, parsed.frame_offsets, parsed.body_ids)
+    return Recording(sample.name, bodies, sample.action - 1, sample.subject, sample.camera, sample.setup)

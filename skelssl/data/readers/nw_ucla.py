@@ -3,8 +3,6 @@
 import itertools
 import json
 import re
-import tarfile
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from skelssl import skeletons
-from skelssl.data.preprocess import PREPROCESSINGS, interpolate_lost_joints
-from skelssl.data.store import Header, Store, StoreError
+from skelssl.data.archive import Source
+from skelssl.data.pipeline import DataSet, write_recordings
+from skelssl.data.preprocessings.persons import PERSON_PREPROCESSINGS, interpolate_lost_joints
+from skelssl.data.recordings import Bodies, History, Recording
+from skelssl.data.store import Store, StoreError
 from skelssl.data.verify import copies_between, sample_hashes
-from skelssl.data.writer import write_store
 
 SKELETON = "nw_ucla20"
 # Actions 7 and 10 do not exist; labels are the places of the others.
@@ -34,7 +34,6 @@ ACTIONS = {
 }
 VIEWS = {1: 516, 2: 504, 3: 464}  # published number of sequences of each camera
 NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json")
-LARGEST_FILE = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -62,43 +61,37 @@ def prepare_nw_ucla(source: Path | str, out: Path | str, preprocessing: str = "y
     Raises:
         StoreError: a file is damaged or missing; the message names it.
     """
-    if preprocessing not in PREPROCESSINGS:
-        raise StoreError(f"preprocessing: expected one of {', '.join(PREPROCESSINGS)}, found {preprocessing!r}")
-    sequences = sorted(_sequences(Path(source)), key=lambda sequence: sequence.name)
+    if preprocessing not in PERSON_PREPROCESSINGS:
+        raise StoreError(f"preprocessing: expected one of {', '.join(PERSON_PREPROCESSINGS)}, found {preprocessing!r}")
+    sequences = sorted(_sequences(Source(source)), key=lambda sequence: sequence.name)
     _check_counts(Path(source), sequences)
-    repaired: dict[str, int] = {}
-    processed = [_process(sequence, preprocessing, repaired) for sequence in sequences]
-    views = np.array([sequence.view for sequence in sequences])
+    history = History()
+    recordings = [_recording(sequence, preprocessing, history) for sequence in sequences]
+    hashes = sample_hashes(sequence.skeletons for sequence in sequences)
+    hash_of = {sequence.name: hashed for sequence, hashed in zip(sequences, hashes, strict=True)}
+
+    def splits(per_sample: dict[str, np.ndarray], names: list[str]) -> dict[str, np.ndarray]:
+        return _splits(per_sample["cameras"], [hash_of[name] for name in names])
+
+    data_set = DataSet("nw-ucla", SKELETON, list(ACTIONS.values()), 1, splits)
+    return write_recordings(recordings, data_set, preprocessing, history, out)
+
+
+def _splits(views: np.ndarray, hashes: list[str]) -> dict[str, np.ndarray]:
     splits = {f"view{view}": np.flatnonzero(views == view) for view in VIEWS}
     splits |= {"train": np.flatnonzero(views != 3), "test": splits["view3"]}
-    hashes = sample_hashes([sequence.skeletons for sequence in sequences])
     copies = copies_between(hashes, splits["train"], splits["test"])
-    splits["test_unseen"] = np.setdiff1d(splits["test"], [test for _, test in copies])
-    actions = list(ACTIONS)
-    per_sample = {
-        "labels": np.array([actions.index(sequence.action) for sequence in sequences]),
-        "subjects": np.array([sequence.subject for sequence in sequences]),
-        "cameras": views,
-    }
-    header = Header(
-        dataset="nw-ucla",
-        skeleton=SKELETON,
-        preprocessing=preprocessing,
-        units="metres",
-        class_names=list(ACTIONS.values()),
-        names=[sequence.name for sequence in sequences],
-        history={"lost joints interpolated": repaired, "copies of training sequences in test": len(copies)},
-    )
-    return write_store(out, header, processed, per_sample, splits)
+    return splits | {"test_unseen": np.setdiff1d(splits["test"], [test for _, test in copies])}
 
 
-def _process(sequence: Sequence, preprocessing: str, repaired: dict[str, int]) -> np.ndarray:
+def _recording(sequence: Sequence, preprocessing: str, history: History) -> Recording:
     frames = sequence.skeletons
     if preprocessing != "raw":
         frames, replaced = interpolate_lost_joints(frames)
         if replaced:
-            repaired[sequence.name] = replaced
-    return PREPROCESSINGS[preprocessing](frames, skeletons.get(SKELETON)).astype(np.float32)
+            history.repair("lost joints interpolated", f"{sequence.name}: {replaced}")
+    label = list(ACTIONS).index(sequence.action)
+    return Recording(sequence.name, Bodies.from_slots(frames), label, sequence.subject, sequence.view)
 
 
 def _check_counts(source: Path, sequences: list[Sequence]) -> None:
@@ -113,41 +106,13 @@ def _check_counts(source: Path, sequences: list[Sequence]) -> None:
             raise StoreError(f"{source}: expected {expected} sequences of view {view}, as published, found {found}")
 
 
-def _sequences(source: Path) -> Iterator[Sequence]:
-    for name, content in _files(source):
-        match = NAME.fullmatch(name)
+def _sequences(files: Source) -> Iterator[Sequence]:
+    for entry in files.entries(".json"):
+        match = NAME.fullmatch(entry.name)
         if match is not None:
             action, subject, _, view = map(int, match.groups())
-            yield Sequence(name.removesuffix(".json"), action, subject, view, _skeletons(name, action, content))
-
-
-def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """(file name, content) of everything in a folder or archive; nothing is unpacked to disk."""
-    try:
-        if source.is_dir():
-            for path in sorted(source.rglob("*.json")):
-                yield path.name, path.read_bytes()
-        elif zipfile.is_zipfile(source):
-            with zipfile.ZipFile(source) as archive:
-                for entry in archive.infolist():
-                    _refuse_giants(entry.filename, entry.file_size)
-                    yield Path(entry.filename).name, archive.read(entry)
-        else:
-            with tarfile.open(source) as tar:
-                for member in tar:
-                    _refuse_giants(member.name, member.size)
-                    stream = tar.extractfile(member) if member.isfile() else None
-                    if stream is not None:
-                        yield Path(member.name).name, stream.read()
-    except FileNotFoundError:
-        raise StoreError(f"{source}: expected a folder or an archive, found nothing") from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise StoreError(f"{source}: expected a folder, a tar or a zip archive: {error}") from None
-
-
-def _refuse_giants(name: str, size: int) -> None:
-    if size > LARGEST_FILE:
-        raise StoreError(f"{name}: expected at most {LARGEST_FILE} bytes for one sequence, found {size}")
+            skeleton = _skeletons(entry.name, action, files.read(entry))
+            yield Sequence(entry.name.removesuffix(".json"), action, subject, view, skeleton)
 
 
 def _skeletons(name: str, action: int, content: bytes) -> np.ndarray:

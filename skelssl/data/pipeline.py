@@ -1,0 +1,92 @@
+"""From recordings through a preprocessing into a store, one after the other."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from skelssl import skeletons
+from skelssl.data.preprocessings import find_preprocessing
+from skelssl.data.recordings import History, LeftOutError, Preprocessing, Recording
+from skelssl.data.store import PER_SAMPLE, Header, Store
+from skelssl.data.writer import StoreWriter
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What the recordings of a data set share.
+
+    Attributes:
+        name: as in recipes.
+        skeleton: its layout's name.
+        class_names: by label.
+        persons: that a sample shows.
+        splits: samples by split, of the store's arrays (S) of labels, subjects, cameras and setups, and its names.
+    """
+
+    name: str
+    skeleton: str
+    class_names: list[str]
+    persons: int
+    splits: Callable[[dict[str, np.ndarray], list[str]], dict[str, np.ndarray]]
+
+
+def write_recordings(
+    recordings: Iterable[Recording], data_set: DataSet, preprocessing: str, history: History, out: Path | str
+) -> Store:
+    """Preprocesses recordings and writes those that have bodies; memory stays that of a few of them.
+
+    Args:
+        recordings: in the order of the store; read as they are needed.
+        data_set: what they share.
+        preprocessing: a name of `skelssl.data.preprocessings`.
+        history: of reading; becomes the store's together with what preprocessing does.
+        out: the store's folder.
+
+    Raises:
+        StoreError: there is no such preprocessing, no recording with a body, or the disk refuses.
+    """
+    process, skeleton = find_preprocessing(preprocessing), skeletons.get(data_set.skeleton)
+    names: list[str] = []
+    numbers: list[tuple[int, ...]] = []
+    with StoreWriter(out) as writer:
+        for recording in recordings:
+            try:
+                writer.add(_processed(recording, process, skeleton, data_set.persons, history))
+            except LeftOutError as reason:
+                history.leave_out(str(reason), recording.name)
+                continue
+            names.append(recording.name)
+            numbers.append((recording.label, recording.subject, recording.camera, recording.setup))
+        header = Header(
+            dataset=data_set.name,
+            skeleton=data_set.skeleton,
+            preprocessing=preprocessing,
+            units="metres",
+            class_names=data_set.class_names,
+            names=names,
+            history=history.as_data(),
+        )
+        per_sample = dict(zip(PER_SAMPLE, np.array(numbers, np.int64).reshape(-1, len(PER_SAMPLE)).T, strict=True))
+        return writer.finish(header, per_sample, data_set.splits(per_sample, names))
+
+
+def with_bar(items: Iterator[T], total: int, shown: bool) -> Iterator[T]:
+    """The items, with a progress bar on the terminal where it is wanted."""
+    if not shown:
+        return items
+    from tqdm import tqdm
+
+    return iter(tqdm(items, total=total, unit="file"))
+
+
+def _processed(
+    recording: Recording, process: Preprocessing, skeleton: skeletons.Skeleton, persons: int, history: History
+) -> np.ndarray:
+    if not recording.bodies.joints.any():
+        raise LeftOutError("no body")
+    return process(recording.bodies, skeleton, persons, lambda reason: history.repair(reason, recording.name))

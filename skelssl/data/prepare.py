@@ -1,0 +1,73 @@
+"""From whatever files a user holds to a store: every kind of source and what may be done to it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from skelssl.data.preprocessings import PREPROCESSINGS
+from skelssl.data.preprocessings.persons import PERSON_PREPROCESSINGS
+from skelssl.data.readers.ntu import prepare_ntu
+from skelssl.data.readers.nw_ucla import prepare_nw_ucla
+from skelssl.data.store import Store, StoreError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of source.
+
+    Attributes:
+        read: of (source, store's folder, preprocessing, whether to show a bar).
+        preprocessings: those to choose from, the default one first.
+        described: in a few words.
+    """
+
+    read: Callable[[Path, Path, str, bool], Store]
+    preprocessings: tuple[str, ...]
+    described: str
+
+
+def _ntu(kind: str) -> Kind:
+    def read(source: Path, out: Path, preprocessing: str, progress: bool) -> Store:
+        return prepare_ntu(kind, source, out, preprocessing, progress=progress)
+
+    return Kind(read, _default_first("agcn", PREPROCESSINGS), "raw .skeleton files, a folder or archive of them")
+
+
+def _default_first(default: str, all_of_them: Iterable[str]) -> tuple[str, ...]:
+    return default, *(name for name in all_of_them if name != default)
+
+
+KINDS = {
+    "ntu60": _ntu("ntu60"),
+    "ntu120": _ntu("ntu120"),
+    "nw-ucla": Kind(
+        lambda source, out, preprocessing, progress: prepare_nw_ucla(source, out, preprocessing),
+        _default_first("yaw-aligned", PERSON_PREPROCESSINGS),
+        "the published JSON files, a folder or archive of them",
+    ),
+}
+
+
+def prepare(
+    kind: str, source: Path | str, out: Path | str, preprocessing: str | None = None, *, progress: bool = False
+) -> Store:
+    """Reads a source into a store.
+
+    Args:
+        kind: one of `KINDS`.
+        source: a file, folder or archive of that kind.
+        out: the store's folder; what lies there is replaced when the new store is complete, if it is a store.
+        preprocessing: one of the kind's; its default if None.
+        progress: show a bar.
+
+    Raises:
+        StoreError: no such kind or preprocessing, or the source is not as expected; the message names the file.
+    """
+    if kind not in KINDS:
+        raise StoreError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+    chosen = preprocessing or KINDS[kind].preprocessings[0]
+    if chosen not in KINDS[kind].preprocessings:
+        raise StoreError(
+            f"preprocessing: expected one of {', '.join(KINDS[kind].preprocessings)} for {kind}, found {chosen!r}"
+        )
+    return KINDS[kind].read(Path(source), Path(out), chosen, progress)

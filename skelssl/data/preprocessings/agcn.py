@@ -1,0 +1,59 @@
+"""The normalisation of 2s-AGCN (Shi et al., CVPR 2019), which HiCo and ISC use: one transform of a whole recording."""
+
+import numpy as np
+
+from skelssl.data.preprocessings.choice import most_moving
+from skelssl.data.recordings import Bodies, Note
+from skelssl.skeletons import Skeleton
+
+LONGEST = 300
+
+
+def agcn(bodies: Bodies, skeleton: Skeleton, persons: int, note: Note) -> np.ndarray:
+    """(T, M, V, 3), T at most 300, in a frame of reference of the first person.
+
+    The most moving bodies are taken, the most moving one first. A person that comes late begins in the first frame,
+    and repeats its frames once it is gone. Then the first person's middle of the spine is the origin of every frame.
+    The whole recording is turned so that in its first frame the lower spine points along +z, and once more so that the
+    right shoulder lies from the left one along +x, which leaves the spine upright where the shoulders were level.
+    """
+    shown = Bodies(bodies.joints, bodies.frame_offsets[: LONGEST + 1], bodies.ids)
+    chosen = most_moving(shown, persons, note)
+    for person in range(persons):
+        chosen[:, person] = _without_gaps(chosen[:, person])
+    middle, base = skeleton.joint("spine_middle"), skeleton.joint("spine_base")
+    present = (chosen != 0).any(axis=-1)
+    centred = (chosen - chosen[:, :1, middle : middle + 1]) * present[..., None]
+    first = centred[0, 0]
+    upright = _rotation(first[middle] - first[base], np.array([0.0, 0.0, 1.0]))
+    across = first[skeleton.joint("right_shoulder")] - first[skeleton.joint("left_shoulder")]
+    turn = _rotation(upright @ across, np.array([1.0, 0.0, 0.0])) @ upright
+    # one product of all points: a stack of small ones is far slower
+    return (centred.reshape(-1, 3) @ turn.T).reshape(centred.shape)
+
+
+def _without_gaps(person: np.ndarray) -> np.ndarray:
+    """(F, V, 3): no empty frame at the begin, and the frames up to the last one again behind it."""
+    present = (person != 0).any(axis=(1, 2))
+    if present.all() or not present.any():
+        return person
+    if not present[0]:
+        moved = np.zeros_like(person)
+        moved[: present.sum()] = person[present]
+        person, present = moved, np.arange(len(person)) < present.sum()
+    length = np.flatnonzero(present)[-1] + 1
+    return person[np.arange(len(person)) % length]
+
+
+def _rotation(vector: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(3, 3) that turns a vector into the direction of `target` (Rodrigues); the identity where that is not defined."""
+    axis, length = np.cross(vector, target), np.linalg.norm(vector)
+    sine = np.linalg.norm(axis)
+    if length == 0 or sine < 1e-6:
+        return np.eye(3)
+    angle = np.arccos(np.clip(vector @ target / length, -1, 1))
+    if angle < 1e-6:
+        return np.eye(3)
+    x, y, z = axis / sine
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
