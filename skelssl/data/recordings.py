@@ -1,7 +1,7 @@
 """Recordings of a depth sensor as readers hand them to preprocessings."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,14 @@ class Bodies:
         frames = np.repeat(np.arange(len(counts)), counts)
         places = np.arange(len(frames)) - self.frame_offsets[frames]
         used = np.flatnonzero(places < most)
-        slots = np.zeros((len(counts), min(most, max(counts, default=0)), *self.joints.shape[1:]))
-        slots[frames[used], places[used]] = self.joints[used]
-        return slots
+        # slot by slot in memory: what follows goes through one after the other
+        slots = np.zeros((min(most, counts.max(initial=0)), len(counts), *self.joints.shape[1:]))
+        slots[places[used], frames[used]] = self.joints[used]
+        return slots.swapaxes(0, 1)
+
+    def first_frames(self, most: int) -> "Bodies":
+        """Those of at most the first `most` frames."""
+        return replace(self, frame_offsets=self.frame_offsets[: most + 1])
 
 
 @dataclass(frozen=True)

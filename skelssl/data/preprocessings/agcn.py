@@ -1,5 +1,7 @@
 """The normalisation of 2s-AGCN (Shi et al., CVPR 2019), which HiCo and ISC use: one transform of a whole recording."""
 
+import math
+
 import numpy as np
 
 from skelssl.data.preprocessings.choice import most_moving
@@ -7,6 +9,7 @@ from skelssl.data.recordings import Bodies, Note
 from skelssl.skeletons import Skeleton
 
 LONGEST = 300
+X, Z = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
 
 
 def agcn(bodies: Bodies, skeleton: Skeleton, persons: int, note: Note) -> np.ndarray:
@@ -17,24 +20,23 @@ def agcn(bodies: Bodies, skeleton: Skeleton, persons: int, note: Note) -> np.nda
     The whole recording is turned so that in its first frame the lower spine points along +z, and once more so that the
     right shoulder lies from the left one along +x, which leaves the spine upright where the shoulders were level.
     """
-    shown = Bodies(bodies.joints, bodies.frame_offsets[: LONGEST + 1], bodies.ids)
-    chosen = most_moving(shown, persons, note)
+    chosen = most_moving(bodies.first_frames(LONGEST), persons, note).swapaxes(0, 1)  # (M, T, V, 3)
     for person in range(persons):
-        chosen[:, person] = _without_gaps(chosen[:, person])
+        chosen[person] = _without_gaps(chosen[person])
     middle, base = skeleton.joint("spine_middle"), skeleton.joint("spine_base")
-    present = (chosen != 0).any(axis=-1)
-    centred = (chosen - chosen[:, :1, middle : middle + 1]) * present[..., None]
+    known = (chosen[..., 0] != 0) | (chosen[..., 1] != 0) | (chosen[..., 2] != 0)
+    centred = (chosen - chosen[:1, :, middle : middle + 1]) * known[..., None]
     first = centred[0, 0]
-    upright = _rotation(first[middle] - first[base], np.array([0.0, 0.0, 1.0]))
+    upright = _rotation(first[middle] - first[base], Z)
     across = first[skeleton.joint("right_shoulder")] - first[skeleton.joint("left_shoulder")]
-    turn = _rotation(upright @ across, np.array([1.0, 0.0, 0.0])) @ upright
+    turn = _rotation(upright @ across, X) @ upright
     # one product of all points: a stack of small ones is far slower
-    return (centred.reshape(-1, 3) @ turn.T).reshape(centred.shape)
+    return (centred.reshape(-1, 3) @ turn.T).reshape(centred.shape).swapaxes(0, 1)
 
 
 def _without_gaps(person: np.ndarray) -> np.ndarray:
     """(F, V, 3): no empty frame at the begin, and the frames up to the last one again behind it."""
-    present = (person != 0).any(axis=(1, 2))
+    present = (person.reshape(len(person), -1) != 0).any(axis=1)
     if present.all() or not present.any():
         return person
     if not present[0]:
@@ -47,13 +49,14 @@ def _without_gaps(person: np.ndarray) -> np.ndarray:
 
 def _rotation(vector: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(3, 3) that turns a vector into the direction of `target` (Rodrigues); the identity where that is not defined."""
-    axis, length = np.cross(vector, target), np.linalg.norm(vector)
-    sine = np.linalg.norm(axis)
+    (x, y, z), (u, v, w) = vector.tolist(), target.tolist()  # three numbers are faster without NumPy
+    axis = (y * w - z * v, z * u - x * w, x * v - y * u)
+    length, sine = math.hypot(x, y, z), math.hypot(*axis)
     if length == 0 or sine < 1e-6:
         return np.eye(3)
-    angle = np.arccos(np.clip(vector @ target / length, -1, 1))
+    angle = math.acos(min(max((x * u + y * v + z * w) / length, -1.0), 1.0))
     if angle < 1e-6:
         return np.eye(3)
-    x, y, z = axis / sine
+    x, y, z = (value / sine for value in axis)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross

@@ -13,20 +13,22 @@ def most_moving(bodies: Bodies, persons: int, note: Note) -> np.ndarray:
     By the sum of the standard deviations of x, y and z over the frames in which the place holds a body. Zeros where
     there is none.
     """
-    slots = bodies.slots(SLOTS)
-    if slots.shape[1] > persons:
+    slots = bodies.slots(SLOTS).swapaxes(0, 1)
+    found = len(slots)
+    if found > persons:
         note(f"more than {persons} bodies, of which those that move most are kept")
-    energies = [_energy(slots[:, slot]) for slot in range(slots.shape[1])]
-    order = np.argsort(energies)[::-1][:persons]
+    order = np.argsort([_energy(slot) for slot in slots])[::-1][:persons] if found > 1 else np.arange(found)
     if len(order) == persons:
-        return slots[:, order]
-    chosen = np.zeros((len(slots), persons, *slots.shape[2:]))
-    chosen[:, : len(order)] = slots[:, order]
-    return chosen
+        return slots[order].swapaxes(0, 1)
+    chosen = np.zeros((persons, *slots.shape[1:]))
+    chosen[: len(order)] = slots[order]
+    return chosen.swapaxes(0, 1)
 
 
 def _energy(body: np.ndarray) -> float:
     """body (F, V, 3)."""
-    flat = body.reshape(len(body), -1)
-    present = body[flat.any(axis=1)]
-    return float(present.reshape(-1, body.shape[-1]).std(axis=0).sum()) if len(present) else 0.0
+    present = body[body.reshape(len(body), -1).any(axis=1)].reshape(-1, body.shape[-1])
+    if not len(present):
+        return 0.0
+    apart = present - present.mean(axis=0)
+    return float(np.sqrt(np.einsum("nc,nc->c", apart, apart) / len(present)).sum())
