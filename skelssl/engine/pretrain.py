@@ -21,6 +21,7 @@ from torch import Tensor
 import skelkern
 from skelkern import _cpu
 from skelssl import skeletons
+from skelssl.data.loading import Sequences, load_sequences
 from skelssl.data.store import Store
 from skelssl.encoders.stgcn import STGCN
 from skelssl.engine.checkpoint import load_checkpoint, replace_file, save_checkpoint
@@ -28,7 +29,6 @@ from skelssl.engine.log import Log
 from skelssl.engine.recipe import Recipe, RecipeError, TrainingOptions, changed_keys, recipe_from_data
 from skelssl.methods.pstl import PSTL
 from skelssl.protocols.features import encode, feature_std
-from skelssl.views.augment import SequenceBatch
 from skelssl.views.draws import Draws
 
 ENCODER, CONFIG, RUN = "encoder.safetensors", "config.yaml", "run.json"
@@ -92,11 +92,12 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
     model, wrapped_optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method("training_step")
     first_epoch = _restore(out, method, optimizer)  # on the device: the optimizer's state follows its parameters
-    sequences = _sequences(store, recipe.training.split, fabric.device)
+    samples = store.select(recipe.training.split)
+    sequences = load_sequences(store, samples, fabric.device, recipe.training.loading, recipe.training.frame_type)
     with Log(out, first_epoch, recipe.training.epochs) if fabric.is_global_zero else nullcontext() as log:
         for epoch in range(first_epoch, recipe.training.epochs):
             start = time.perf_counter()
-            means = _train_epoch(recipe, fabric, model, wrapped_optimizer, sequences, epoch)
+            means = _train_epoch(recipe, fabric, model, wrapped_optimizer, sequences, torch.from_numpy(samples), epoch)
             means["feature_std"] = _watch_features(recipe, store, method, epoch)
             if log is not None:
                 log.epoch(epoch, {**means, "seconds": time.perf_counter() - start})
@@ -133,14 +134,14 @@ def learning_rate(options: TrainingOptions, epoch: int) -> float:
 
 def batches(options: TrainingOptions, samples: Tensor, epoch: int) -> Iterator[Tensor]:
     """The epoch's batches of samples, in an order that depends on seed and epoch alone."""
-    order = samples[Draws(options.seed, epoch).permutation("loader", "order", len(samples)).to(samples.device)]
+    order = samples[Draws(options.seed, epoch).permutation("loader", "order", len(samples))]
     for batch in order.split(options.batch_size):
         if len(batch) == options.batch_size or (options.keep_last_batch and len(batch) > 1):
             yield batch
 
 
 def _train_epoch(
-    recipe: Recipe, fabric: Fabric, model: Any, optimizer: Any, sequences: SequenceBatch, epoch: int
+    recipe: Recipe, fabric: Fabric, model: Any, optimizer: Any, sequences: Sequences, samples: Tensor, epoch: int
 ) -> dict[str, float]:
     """One pass over the data; the mean of every value that the method returns, and the learning rate."""
     options = recipe.training
@@ -149,10 +150,9 @@ def _train_epoch(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(options, epoch)
     model.train()
-    steps = [batch[fabric.global_rank :: fabric.world_size] for batch in batches(options, sequences.samples, epoch)]
+    steps = [batch[fabric.global_rank :: fabric.world_size] for batch in batches(options, samples, epoch)]
     totals: dict[str, Tensor] = {}
-    for number, samples in enumerate(steps):
-        batch = SequenceBatch(sequences.frames, sequences.offsets, samples)
+    for number, batch in enumerate(sequences.batches(steps)):
         values = model.training_step(batch, draws, epoch * len(steps) + number)
         if not torch.isfinite(values["loss"]):
             found = values["loss"].item()
@@ -183,13 +183,6 @@ def _save(options: TrainingOptions, out: Path, done: int, method: PSTL, optimize
     """
     if done % options.checkpoint_every == 0 or done == options.epochs:
         save_checkpoint(out, done, {"epoch": done, "method": method.state_dict(), "optimizer": optimizer.state_dict()})
-
-
-def _sequences(store: Store, split: str, device: torch.device) -> SequenceBatch:
-    """The whole data set on the device, and the samples of a split."""
-    arrays = (store.frames, store.offsets, store.select(split))
-    frames, offsets, samples = (torch.from_numpy(numpy.asarray(array)).to(device) for array in arrays)
-    return SequenceBatch(frames, offsets, samples)
 
 
 def _restore(out: Path, method: PSTL, optimizer: torch.optim.Optimizer) -> int:
@@ -240,7 +233,7 @@ def _check_folder(recipe: Recipe, store: Store, out: Path, resume: bool) -> None
         hashes = json.loads((out / RUN).read_text())["data"]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise TrainingError(f"{out}: expected a run to resume, found damaged files: {error!r}") from None
-    changed = changed_keys(config.as_data(), recipe.as_data())
+    changed = [key for key in changed_keys(config.as_data(), recipe.as_data()) if key != "training.loading"]
     if changed:
         raise RecipeError(f"{out}: the run to resume has another recipe; different: {', '.join(changed)}")
     if hashes != store.header.hashes:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from skelssl import skeletons
+from skelssl.data.loading import sequences_for_one_pass
 from skelssl.data.store import Store
 from skelssl.engine.recipe import Recipe
-from skelssl.views.augment import SequenceBatch, plain_clips
+from skelssl.views.augment import plain_clips
 
 BATCH = 256
 
@@ -17,12 +18,11 @@ BATCH = 256
 def clip_batches(
     recipe: Recipe, store: Store, samples: np.ndarray, device: torch.device | str = "cpu"
 ) -> Iterator[Tensor]:
-    """Clips (B, C, T, V, M) of samples as evaluation shows them, in order."""
+    """Clips (B, C, T, V, M) of samples as evaluation shows them, in order, on a device."""
     skeleton = skeletons.get(store.header.skeleton)
-    frames, offsets = torch.from_numpy(store.frames), torch.from_numpy(store.offsets)
-    for part in torch.from_numpy(samples).split(BATCH):
-        batch = SequenceBatch(frames, offsets, part)
-        yield plain_clips(batch, recipe.pstl.frames, recipe.pstl.stream, skeleton).to(device)
+    sequences = sequences_for_one_pass(store, torch.device(device))
+    for batch in sequences.batches(torch.from_numpy(samples).split(BATCH)):
+        yield plain_clips(batch, recipe.pstl.frames, recipe.pstl.stream, skeleton)
 
 
 @torch.no_grad()

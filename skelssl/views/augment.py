@@ -18,19 +18,26 @@ class SequenceBatch:
     """Sequences to draw views from, everything on one device.
 
     Attributes:
-        frames: (F, M, V, C) frames of the whole data set.
-        offsets: (S + 1) int64 first frame of each sample.
-        samples: (B) int64 samples of this batch.
+        frames: (F, M, V, C) frames, of the whole data set or a part of it.
+        offsets: (P + 1) int64 first frame of each sequence.
+        samples: (B) int64 samples of this batch, as the data set numbers them: what their draws are keyed by.
+        places: (B) int64 which sequence of `offsets` is each of them; None where that is the sample's number.
     """
 
     frames: Tensor
     offsets: Tensor
     samples: Tensor
+    places: Tensor | None = None
+
+    @property
+    def index(self) -> Tensor:
+        """(B) which sequence of `offsets` is each sample."""
+        return self.samples if self.places is None else self.places
 
     @property
     def lengths(self) -> Tensor:
         """(B) number of frames of each sample."""
-        return self.offsets[self.samples + 1] - self.offsets[self.samples]
+        return self.offsets[self.index + 1] - self.offsets[self.index]
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def sample_views(
     clips = skelkern.sample_clips(
         batch.frames,
         batch.offsets,
-        batch.samples.repeat(len(times)),
+        batch.index.repeat(len(times)),
         torch.cat(times),
         linear=_stacked([plan.linear for plan in plans] * copies),
         joint_order=_stacked([plan.joint_order for plan in plans] * copies),
