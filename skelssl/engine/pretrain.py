@@ -1,7 +1,6 @@
 """The training loop."""
 
 import json
-import math
 import platform
 import time
 import warnings
@@ -20,14 +19,14 @@ from torch import Tensor
 
 import skelkern
 from skelkern import _cpu
-from skelssl import skeletons
 from skelssl.data.loading import Sequences, load_sequences
 from skelssl.data.store import Store
-from skelssl.encoders.stgcn import STGCN
+from skelssl.engine.build import build_method
 from skelssl.engine.checkpoint import load_checkpoint, replace_file, save_checkpoint
 from skelssl.engine.log import Log
 from skelssl.engine.recipe import Recipe, RecipeError, TrainingOptions, changed_keys, recipe_from_data
-from skelssl.methods.pstl import PSTL
+from skelssl.engine.schedule import learning_rate, make_optimizer
+from skelssl.methods.method import Method
 from skelssl.protocols.features import encode, feature_std
 from skelssl.views.draws import Draws
 
@@ -88,7 +87,7 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
     if fabric.is_global_zero:
         _begin(recipe, store, out, fabric)
     method = build_method(recipe, store)
-    optimizer = torch.optim.Adam(method.parameters(), weight_decay=recipe.training.weight_decay, fused=True)
+    optimizer = make_optimizer(recipe.training, method.parameters())
     model, wrapped_optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method("training_step")
     first_epoch = _restore(out, method, optimizer)  # on the device: the optimizer's state follows its parameters
@@ -109,27 +108,6 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
         replace_file(out / ENCODER, lambda partial: save_file(weights, partial, metadata))
     fabric.barrier()
     return out
-
-
-def build_encoder(recipe: Recipe, store: Store) -> STGCN:
-    """The recipe's encoder, freshly initialised by torch's generator."""
-    skeleton = skeletons.get(store.header.skeleton)
-    return STGCN(skeleton, in_channels=store.frames.shape[3], **vars(recipe.encoder))
-
-
-def build_method(recipe: Recipe, store: Store) -> PSTL:
-    """The recipe's method, initialised from its seed; torch's own generator stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        return PSTL(build_encoder(recipe, store), skeletons.get(store.header.skeleton), recipe.method_options)
-
-
-def learning_rate(options: TrainingOptions, epoch: int) -> float:
-    """Warm-up by equal steps, then a half cosine to 0 (PSTL's schedule)."""
-    if epoch < options.warmup_epochs:
-        return options.learning_rate * (epoch + (not options.warmup_from_zero)) / options.warmup_epochs
-    progress = (epoch - options.warmup_epochs) / (options.epochs - options.warmup_epochs)
-    return options.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
 def batches(options: TrainingOptions, samples: Tensor, epoch: int) -> Iterator[Tensor]:
@@ -165,7 +143,7 @@ def _train_epoch(
     return {**dict(zip(totals, means.tolist(), strict=True)), "learning_rate": learning_rate(options, epoch)}
 
 
-def _watch_features(recipe: Recipe, store: Store, method: PSTL, epoch: int) -> float:
+def _watch_features(recipe: Recipe, store: Store, method: Method, epoch: int) -> float:
     """How much the features of a few training sequences differ from each other."""
     spread = feature_std(encode(method.encoder, recipe, store, store.select(recipe.training.split)[:WATCHED]))
     if not spread > COLLAPSED:
@@ -176,7 +154,7 @@ def _watch_features(recipe: Recipe, store: Store, method: PSTL, epoch: int) -> f
     return spread
 
 
-def _save(options: TrainingOptions, out: Path, done: int, method: PSTL, optimizer: torch.optim.Optimizer) -> None:
+def _save(options: TrainingOptions, out: Path, done: int, method: Method, optimizer: torch.optim.Optimizer) -> None:
     """A checkpoint after `done` epochs, when it is time for one.
 
     The state of torch's generator is not part of it: every epoch begins by seeding it.
@@ -185,7 +163,7 @@ def _save(options: TrainingOptions, out: Path, done: int, method: PSTL, optimize
         save_checkpoint(out, done, {"epoch": done, "method": method.state_dict(), "optimizer": optimizer.state_dict()})
 
 
-def _restore(out: Path, method: PSTL, optimizer: torch.optim.Optimizer) -> int:
+def _restore(out: Path, method: Method, optimizer: torch.optim.Optimizer) -> int:
     """Loads the last checkpoint, if there is one; returns the epoch to go on with."""
     state = load_checkpoint(out)
     if state is None:

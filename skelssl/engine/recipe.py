@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jsonargparse
 import yaml
 
+from skelssl.methods.method import MethodOptions
 from skelssl.methods.pstl import PSTLOptions
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -21,7 +22,7 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """Arguments of `skelssl.encoders.stgcn.STGCN`."""
+    """Arguments of `skelssl.encoders.stgcn.STGCN`, PSTL's encoder; other methods have theirs in their own group."""
 
     hidden_channels: int = 16
     feature_dim: int = 256
@@ -37,7 +38,11 @@ class TrainingOptions:
         split: samples that are trained on.
         epochs: passes over them.
         batch_size: samples of a step, over all processes.
-        learning_rate: of Adam, reached after the warm-up; a half cosine takes it to 0 in the last epoch.
+        optimizer: "adam" or "sgd".
+        momentum: of SGD.
+        learning_rate: reached after the warm-up.
+        final_learning_rate: where a half cosine takes it in the end.
+        milestones: epochs at which the rate is divided by ten; where there are any, it follows no cosine.
         weight_decay: L2 penalty added to the gradient.
         warmup_epochs: over which the rate grows by equal steps.
         warmup_from_zero: the first epoch runs at rate 0, as in PSTL's code; otherwise at one step.
@@ -52,7 +57,11 @@ class TrainingOptions:
     split: str = "train"
     epochs: int = 150
     batch_size: int = 128
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: float = 0.9
     learning_rate: float = 5e-3
+    final_learning_rate: float = 0.0
+    milestones: tuple[int, ...] = ()
     weight_decay: float = 1e-5
     warmup_epochs: int = 10
     warmup_from_zero: bool = True
@@ -94,11 +103,13 @@ class Recipe:
     Attributes:
         dataset: name of the data set, as in its store's header.
         preprocessing: of the store, by name.
+        method: whose options count; those of the others must not be given.
         official: compute what the method's official code computes.
     """
 
     dataset: str
     preprocessing: str
+    method: Literal["pstl"] = "pstl"
     official: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     pstl: PSTLOptions = field(default_factory=PSTLOptions)
@@ -106,12 +117,15 @@ class Recipe:
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
 
     @property
-    def method_options(self) -> PSTLOptions:
-        return self.pstl.official() if self.official else self.pstl
+    def method_options(self) -> MethodOptions:
+        """Those of the recipe's method, as its official code has them where that is wanted."""
+        options: MethodOptions = getattr(self, self.method)
+        return options.official() if self.official else options
 
     def as_data(self) -> dict[str, Any]:
-        """Nested dictionaries of plain values."""
-        return _lists(dataclasses.asdict(self))
+        """Nested dictionaries of plain values, without those that belong to other methods."""
+        data = dataclasses.asdict(self)
+        return _lists({key: value for key, value in data.items() if key not in _foreign_groups(self.method)})
 
 
 def names() -> tuple[str, ...]:
@@ -161,6 +175,12 @@ def changed_keys(first: dict[str, Any], second: dict[str, Any], prefix: str = ""
         elif one != other:
             changed.append(f"{prefix}{key}")
     return changed
+
+
+def _foreign_groups(method: str) -> set[str]:
+    """Groups of options that say nothing about a method."""
+    own = {"pstl": {"pstl", "encoder"}}
+    return set().union(*own.values()) - own[method]
 
 
 def _parser() -> jsonargparse.ArgumentParser:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import skelkern
+from skelssl.methods.method import Method
 from skelssl.skeletons import Skeleton
 from skelssl.views.augment import (
     SequenceBatch,
@@ -20,6 +21,7 @@ from skelssl.views.augment import (
     rotation_matrices,
     sample_views,
     shear_matrices,
+    whole_sequence,
 )
 from skelssl.views.draws import Draws
 
@@ -69,8 +71,12 @@ class PSTLOptions:
         """These options with every deviation of the official code from the paper."""
         return replace(self, draws_per_batch=True, repeated_joints=True, project_twice=True)
 
+    def plain_view(self, lengths: Tensor) -> ViewPlan:
+        """The whole sequence, resized."""
+        return whole_sequence(lengths, self.frames)
 
-class PSTL(nn.Module):
+
+class PSTL(Method):
     """The method on any encoder that removes joints.
 
     Args:
@@ -103,16 +109,7 @@ class PSTL(nn.Module):
         )
 
     def training_step(self, batch: SequenceBatch, draws: Draws, step: int) -> dict[str, Tensor]:
-        """Loss of one batch.
-
-        Args:
-            batch: sequences.
-            draws: of this epoch.
-            step: number of this step since training began, for what the whole batch shares.
-
-        Returns:
-            `loss`, and its parts `matm` and `csm`.
-        """
+        """`loss` of one batch and its parts `matm` and `csm`; see `Method`."""
         own = torch.full_like(batch.samples, step) if self.options.draws_per_batch else batch.samples
         plans = [self._plan(batch.lengths, draws, own, view) for view in (ANCHOR, MATM, CSM)]
         anchor, moving, partial = sample_views(batch, plans, self.options.stream, self.skeleton)

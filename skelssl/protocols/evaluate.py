@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from skelssl.data.store import Store
+from skelssl.engine.build import build_encoder
 from skelssl.engine.checkpoint import replace_file
-from skelssl.engine.pretrain import CONFIG, ENCODER, build_encoder
+from skelssl.engine.pretrain import CONFIG, ENCODER
 from skelssl.engine.recipe import Recipe, recipe_from_data
 from skelssl.protocols.bootstrap import paired_interval
 from skelssl.protocols.classify import linear, nearest_neighbours, standardised
@@ -169,8 +170,8 @@ def _results(
                     Result(
                         dataset=recipe.dataset,
                         preprocessing=recipe.preprocessing,
-                        method="pstl, official" if recipe.official else "pstl",
-                        stream=recipe.pstl.stream,
+                        method=f"{recipe.method}, official" if recipe.official else recipe.method,
+                        stream=recipe.method_options.stream,
                         train=train,
                         test=split,
                         test_samples=len(chosen),

@@ -10,7 +10,7 @@ from skelssl import skeletons
 from skelssl.data.loading import sequences_for_one_pass
 from skelssl.data.store import Store
 from skelssl.engine.recipe import Recipe
-from skelssl.views.augment import plain_clips
+from skelssl.views.augment import sample_views
 
 BATCH = 256
 
@@ -19,10 +19,10 @@ def clip_batches(
     recipe: Recipe, store: Store, samples: np.ndarray, device: torch.device | str = "cpu"
 ) -> Iterator[Tensor]:
     """Clips (B, C, T, V, M) of samples as evaluation shows them, in order, on a device."""
-    skeleton = skeletons.get(store.header.skeleton)
+    skeleton, options = skeletons.get(store.header.skeleton), recipe.method_options
     sequences = sequences_for_one_pass(store, torch.device(device))
     for batch in sequences.batches(torch.from_numpy(samples).split(BATCH)):
-        yield plain_clips(batch, recipe.pstl.frames, recipe.pstl.stream, skeleton)
+        yield sample_views(batch, [options.plain_view(batch.lengths)], options.stream, skeleton)[0]
 
 
 @torch.no_grad()

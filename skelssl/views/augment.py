@@ -100,11 +100,6 @@ def sample_views(
     return clips.chunk(len(plans))
 
 
-def plain_clips(batch: SequenceBatch, frames: int, stream: str, skeleton: Skeleton) -> Tensor:
-    """(B, C, T, V, M) the batch's sequences as evaluation shows them: resized, not augmented."""
-    return sample_views(batch, [whole_sequence(batch.lengths, frames)], stream, skeleton)[0]
-
-
 def _stacked(options: Sequence[Tensor | None]) -> Tensor | None:
     present = [option for option in options if option is not None]
     if present and len(present) != len(options):

@@ -18,8 +18,9 @@ from skelssl.engine import checkpoint
 from skelssl.engine import pretrain as pretrain_module
 from skelssl.engine.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from skelssl.engine.log import read_log
-from skelssl.engine.pretrain import TrainingError, _check_shares, batches, learning_rate, pretrain
+from skelssl.engine.pretrain import TrainingError, _check_shares, batches, pretrain
 from skelssl.engine.recipe import RecipeError, TrainingOptions, changed_keys, load_recipe, names, recipe_from_data
+from skelssl.engine.schedule import learning_rate, make_optimizer
 
 ROOT = Path(__file__).parents[2]
 
@@ -266,6 +267,19 @@ def test_learning_rates_are_the_published_ones():
     rates = [learning_rate(options, epoch) for epoch in (0, 5, 10, 80, 149)]
     assert rates == pytest.approx([0, 2.5e-3, 5e-3, 2.5e-3, 6.3e-7], rel=0.01)
     assert learning_rate(replace(options, warmup_from_zero=False), 0) == pytest.approx(5e-4)
+    steps = TrainingOptions(warmup_epochs=0, learning_rate=0.01, epochs=451, milestones=(351, 400))
+    rates = [learning_rate(steps, epoch) for epoch in (0, 350, 351, 399, 400, 450)]
+    assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4])
+    falling = TrainingOptions(warmup_epochs=0, learning_rate=1e-5, final_learning_rate=1e-7, epochs=150)
+    assert [learning_rate(falling, epoch) for epoch in (0, 75, 150)] == pytest.approx([1e-5, 5.05e-6, 1e-7])
+
+
+def test_optimizers():
+    layer, options = torch.nn.Linear(2, 2), TrainingOptions(optimizer="sgd", momentum=0.8, weight_decay=0.1)
+    layer.bias.requires_grad_(False)
+    [group] = make_optimizer(options, layer.parameters()).param_groups
+    assert (group["momentum"], group["weight_decay"], len(group["params"])) == (0.8, 0.1, 1)
+    assert isinstance(make_optimizer(TrainingOptions(), layer.parameters()), torch.optim.Adam)
 
 
 def test_batches_cover_the_split_in_another_order_each_epoch():
@@ -287,7 +301,7 @@ def test_every_recipe_loads_and_survives_its_config_file(name):
 def test_flags_win_and_unknown_ones_are_errors():
     name = names()[0]
     assert load_recipe(name, ["--training.epochs=3", "--pstl.stream=bone"]).training.epochs == 3
-    for flag in ("--training.epoch=3", "--training.epochs=many", "--method=pstl"):
+    for flag in ("--training.epoch=3", "--training.epochs=many", "--method=moco"):
         with pytest.raises(RecipeError, match=f"{name}.yaml"):
             load_recipe(name, [flag])
     with pytest.raises(RecipeError, match="expected one of .*pstl-nw-ucla.* found 'pstl-imagenet'"):

@@ -7,7 +7,8 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 from tiny import RECIPE
 
-from skelssl.engine.pretrain import build_encoder, pretrain
+from skelssl.engine.build import build_encoder
+from skelssl.engine.pretrain import pretrain
 from skelssl.engine.recipe import EvaluationOptions
 from skelssl.protocols.bootstrap import paired_interval
 from skelssl.protocols.classify import linear, nearest_neighbours, standardised

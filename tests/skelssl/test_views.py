@@ -9,7 +9,6 @@ from skelssl.views.augment import (
     SequenceBatch,
     ViewPlan,
     cropped,
-    plain_clips,
     rotation_matrices,
     sample_views,
     shear_matrices,
@@ -62,7 +61,7 @@ def test_views_are_streams_augmented_one_sample_at_a_time(batch, stream):
 
 
 def test_whole_sequence_is_only_resized(batch):
-    found = plain_clips(batch, 50, "joint", SKELETON)
+    found = sample_views(batch, [whole_sequence(batch.lengths, 50)], "joint", SKELETON)[0]
     assert found.shape == (5, 3, 50, 25, 2)
     for view, sample in enumerate(batch.samples.tolist()):
         torch.testing.assert_close(found[view], resized(batch, sample), atol=1e-5, rtol=1e-5)

@@ -1,0 +1,29 @@
+"""Optimizers and how their rate goes over the epochs."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from skelssl.engine.recipe import TrainingOptions
+
+
+def make_optimizer(options: TrainingOptions, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The recipe's optimizer of those parameters that learn."""
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(learning, momentum=options.momentum, weight_decay=options.weight_decay, fused=True)
+    return torch.optim.Adam(learning, weight_decay=options.weight_decay, fused=True)
+
+
+def learning_rate(options: TrainingOptions, epoch: int) -> float:
+    """Warm-up by equal steps, then a half cosine (PSTL, SCC) or tenfold drops at milestones (HiCo, ISC)."""
+    rate = options.learning_rate
+    if epoch < options.warmup_epochs:
+        return rate * (epoch + (not options.warmup_from_zero)) / options.warmup_epochs
+    if options.milestones:
+        return rate * 0.1 ** sum(epoch >= milestone for milestone in options.milestones)
+    progress = (epoch - options.warmup_epochs) / (options.epochs - options.warmup_epochs)
+    final = options.final_learning_rate
+    return final + (rate - final) * (1 + math.cos(math.pi * progress)) / 2
