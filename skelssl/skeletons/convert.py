@@ -9,8 +9,7 @@ import numpy as np
 import yaml
 
 from skelssl.skeletons import FOLDER, LANDMARKS, Skeleton
-
-SIDES = ("left_", "right_")
+from skelssl.skeletons.layout import SIDES
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def convert_layout(
     stands in for what is lacking (`landmarks.yaml`). Coordinates stay as they are: units and axes are the caller's.
 
     Args:
-        x: (..., V, C) coordinates.
+        x: (..., V, C) coordinates; a joint with NaN among them was not seen.
         src, dst: layouts; a user's own takes part by the names of its joints.
         scores: (..., V), at least 0; joints of score 0 were not seen and count nowhere.
         near: whether a neighbour may stand in; otherwise such joints are missing.
@@ -76,6 +75,7 @@ def convert_layout(
     seen = np.ones(x.shape[:-1], np.float32) if scores is None else np.asarray(scores)
     if seen.shape != x.shape[:-1] or not (seen >= 0).all():
         raise ValueError(f"scores: expected {x.shape[:-1]}, at least 0 each, found {seen.shape}")
+    seen = np.where(np.isnan(x).any(axis=-1), 0, seen)
     sources = {joint: find_source(joint, src.joints, near) for joint in dst.joints}
     points = np.zeros((*x.shape[:-2], dst.num_joints, x.shape[-1]), np.result_type(x.dtype, np.float32))
     found = np.zeros((*x.shape[:-2], dst.num_joints), seen.dtype)

@@ -66,6 +66,17 @@ def test_without_neighbours():
     assert found.sources["spine_base"].way == "mean"
 
 
+def test_nan_was_not_seen():
+    x = points_of(COCO)
+    left, right = COCO.joint("left_hip"), COCO.joint("right_hip")
+    x[0, :, left, 1] = np.nan
+    x[1, :, [left, right]] = np.nan
+    found, base = convert_layout(x, COCO, NTU), NTU.joint("spine_base")
+    np.testing.assert_array_equal(found.points[0, :, base], x[0, :, right])
+    assert (found.points[1, :, base] == 0).all() and (found.scores[1, :, base] == 0).all()
+    assert np.isfinite(found.points).all() and found.scores[2:, :, base].min() == 1
+
+
 def test_joints_that_were_not_seen_count_nowhere():
     x, scores = points_of(COCO), np.full((4, 2, 17), 0.5, np.float32)
     left, right = COCO.joint("left_hip"), COCO.joint("right_hip")

@@ -23,12 +23,12 @@ def agcn(bodies: Bodies, skeleton: Skeleton, persons: int, note: Note) -> np.nda
     chosen = most_moving(bodies.first_frames(LONGEST), persons, note).swapaxes(0, 1)  # (M, T, V, 3)
     for person in range(persons):
         chosen[person] = _without_gaps(chosen[person])
-    middle, base = skeleton.joint("spine_middle"), skeleton.joint("spine_base")
+    middle, base = skeleton.role("spine_middle"), skeleton.role("spine_base")
     known = (chosen[..., 0] != 0) | (chosen[..., 1] != 0) | (chosen[..., 2] != 0)
     centred = (chosen - chosen[:1, :, middle : middle + 1]) * known[..., None]
     first = centred[0, 0]
     upright = _rotation(first[middle] - first[base], Z)
-    across = first[skeleton.joint("right_shoulder")] - first[skeleton.joint("left_shoulder")]
+    across = first[skeleton.role("right_shoulder")] - first[skeleton.role("left_shoulder")]
     turn = _rotation(upright @ across, X) @ upright
     # one product of all points: a stack of small ones is far slower
     return (centred.reshape(-1, 3) @ turn.T).reshape(centred.shape).swapaxes(0, 1)

@@ -26,7 +26,7 @@ def yaw_aligned(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     depth: camera positions around a person look alike, while turns within the sequence remain.
     """
     sequence = centred(sequence, skeleton)
-    left, right = skeleton.joint("left_shoulder"), skeleton.joint("right_shoulder")
+    left, right = skeleton.role("left_shoulder"), skeleton.role("right_shoulder")
     x, _, z = (sequence[:, 0, right] - sequence[:, 0, left]).mean(axis=0)
     length = np.hypot(x, z)
     cosine, sine = (x / length, z / length) if length > 0 else (1.0, 0.0)
