@@ -110,13 +110,18 @@ class PSTL(Method):
 
     def training_step(self, batch: SequenceBatch, draws: Draws, step: int) -> dict[str, Tensor]:
         """`loss` of one batch and its parts `matm` and `csm`; see `Method`."""
+        anchor, still, partial, kept = self.views(batch, draws, step)
+        features = [self.encoder(anchor), self.encoder(still), self.encoder(partial, kept)]
+        return self._losses(*features)
+
+    def views(self, batch: SequenceBatch, draws: Draws, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, C, T, V, M) anchor, view without its most moving frames and partial view, and its joints."""
         own = torch.full_like(batch.samples, step) if self.options.draws_per_batch else batch.samples
         plans = [self._plan(batch.lengths, draws, own, view) for view in (ANCHOR, MATM, CSM)]
         anchor, moving, partial = sample_views(batch, plans, self.options.stream, self.skeleton)
         still = self._without_motion(moving, draws, own)
         kept = self._kept_joints(draws, batch.samples.new_tensor([step]))
-        features = [self.encoder(anchor), self.encoder(still), self.encoder(partial, kept)]
-        return self._losses(*features)
+        return anchor, still, partial, kept
 
     def _losses(self, anchor: Tensor, still: Tensor, partial: Tensor) -> dict[str, Tensor]:
         again = [anchor] if self.options.project_twice else []
