@@ -5,7 +5,9 @@ from importlib.util import find_spec
 from skelkern import __version__ as __version__
 
 _MISSING = [
-    name for name in ("yaml", "safetensors", "lightning_fabric", "jsonargparse", "tqdm") if find_spec(name) is None
+    name
+    for name in ("yaml", "safetensors", "lightning_fabric", "jsonargparse", "tqdm", "PIL")
+    if find_spec(name) is None
 ]
 if _MISSING:
     raise ImportError(f"skelssl needs {', '.join(_MISSING)}: pip install -e '.[ssl]'")

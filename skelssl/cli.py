@@ -69,6 +69,17 @@ def choose(arguments: argparse.Namespace, flags: list[str]) -> None:
     print(choice.table(choice.choose(arguments.recipe, store, arguments.out, arguments.grid, flags)))
 
 
+def show(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Draw a sample, or two side by side, as an animation or as key frames in a row."""
+    from skelssl.report.show import show as draw
+
+    _refuse(flags)
+    given = vars(arguments)
+    chosen = {key: given[key] for key in ("augment", "layout", "seed", "skeleton", "units", "up", "fps", "frames")}
+    for line in draw(arguments.samples, arguments.out, views=arguments.views.split(","), **chosen):
+        print(line)
+
+
 def report(arguments: argparse.Namespace, flags: list[str]) -> None:
     """Write report.html of an evaluated run."""
     from skelssl.data.store import open_store
@@ -141,8 +152,23 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--out", type=Path)
         if function is evaluate:
             added.add_argument("--protocols", default="linear,knn", help="one or both, with a comma")
+    _add_show(command(show))
     command(quickstart).add_argument("--out", type=Path, default=Path("skelssl-quickstart"))
     return parser
+
+
+def _add_show(added: argparse.ArgumentParser) -> None:
+    added.add_argument("samples", nargs="+", metavar="SAMPLE", help="STORE:NAME, STORE:NUMBER, .skeleton or .npy file")
+    added.add_argument("--out", type=Path, required=True, help="x.gif or x.png")
+    added.add_argument("--augment", metavar="NAME", help="the same after an augmentation beside it; see docs/data.md")
+    added.add_argument("--layout", metavar="NAME", help="the same with the joints of another layout beside it")
+    added.add_argument("--seed", type=int, default=0, help="of the augmentation")
+    added.add_argument("--views", default="front", help="front, side or both, with a comma")
+    added.add_argument("--skeleton", help="layout of an array's joints, a name or a YAML file")
+    added.add_argument("--units", help="of an array: metres or pixels")
+    added.add_argument("--up", help="axis that points upwards: y, -y or z (write --up=-y)")
+    added.add_argument("--fps", type=float, default=30.0, help="frames per second")
+    added.add_argument("--frames", type=int, default=8, help="number of key frames of a .png")
 
 
 def _refuse(flags: list[str]) -> None:
