@@ -14,13 +14,31 @@ namespace {
 
 constexpr std::int64_t kFramesOfTask = 64;
 
-SKELKERN_INLINE Vec gather(const float* base, const std::int32_t* index) {
+constexpr std::int64_t kPairs = 16;  // of vectors, of which frames are permuted; of larger ones lanes are gathered
+
+// Every lane's channels from `first` on out of a frame; places are those of channel 0. Instructions that gather load lane
+// by lane: smaller frames, which lie in whole pairs of vectors, are permuted in registers, pair by pair of those in
+// which one of the lanes lies, as the bits of `pairs` say; 0 where the frame is too large.
+template <int Count>
+SKELKERN_INLINE void gather(const float* frame, std::int32_t pairs, const std::int32_t* places, std::int64_t first,
+                            Vec (&values)[Count]) {
 #if defined(__AVX512F__)
-  return (Vec)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, _mm512_loadu_si512(index), base, 4);
+  const IntVec place = (IntVec)_mm512_loadu_si512(places) + static_cast<std::int32_t>(first);
+  if (pairs == 0) {
+    for (int i = 0; i < Count; ++i)
+      values[i] = (Vec)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, (__m512i)place, frame + i, 4);
+    return;
+  }
+  for (; pairs != 0; pairs &= pairs - 1) {
+    const std::int32_t begin = __builtin_ctz(static_cast<unsigned>(pairs)) * 2 * kLanes;
+    const Vec low = load(frame + begin), high = load(frame + begin + kLanes);
+    for (int i = 0; i < Count; ++i)
+      values[i] = place + i >= begin ? __builtin_shuffle(low, high, place + i) : values[i];
+  }
 #else
-  Vec v;
-  for (int i = 0; i < kLanes; ++i) v[i] = base[index[i]];
-  return v;
+  (void)pairs;
+  for (int i = 0; i < Count; ++i)
+    for (int lane = 0; lane < kLanes; ++lane) values[i][lane] = frame[places[lane] + first + i];
 #endif
 }
 
@@ -50,17 +68,19 @@ struct View {
   std::int32_t* source;  // (padded plane): place of the point's first channel in a frame
   std::int32_t* mapped;  // (padded plane): all bits set where linear applies
   std::int32_t* kept;    // (padded plane): all bits set where the joint is kept
+  std::int32_t* pairs;   // (padded plane / kLanes): bit i where one of a vector's points lies in the frame's i-th pair
   float linear[9], translation[3];
   bool moves, masks;
 
-  static std::int64_t floats(const SampleClipsProblem& p) { return 3 * round_up(p.joints * p.persons, kLanes); }
+  static std::int64_t floats(const SampleClipsProblem& p) { return 4 * round_up(p.joints * p.persons, kLanes); }
 
   View(const SampleClipsProblem& p, std::int64_t view, float* memory) : plane(p.joints * p.persons) {
     const std::int64_t size = round_up(plane, kLanes);
     source = reinterpret_cast<std::int32_t*>(memory);
     mapped = source + size;
     kept = mapped + size;
-    std::fill(source, kept + size, 0);
+    pairs = kept + size;
+    std::fill(source, pairs + size, 0);
     for (std::int64_t joint = 0; joint < p.joints; ++joint)
       for (std::int64_t person = 0; person < p.persons; ++person) set_point(p, view, joint, person);
     moves = p.linear != nullptr || p.translation != nullptr;
@@ -75,6 +95,9 @@ struct View {
     source[point] = static_cast<std::int32_t>((person * p.joints + from) * p.channels);
     mapped[point] = p.linear != nullptr && (p.linear_joints == nullptr || p.linear_joints[at]) ? -1 : 0;
     kept[point] = p.joint_keep == nullptr || p.joint_keep[at] ? -1 : 0;
+    if (plane * p.channels > kPairs * 2 * kLanes) return;
+    for (std::int64_t channel = 0; channel < p.channels; ++channel)
+      pairs[point / kLanes] |= 1 << (source[point] + channel) / (2 * kLanes);
   }
 };
 
@@ -108,14 +131,19 @@ void write_frame(const View& view, std::int64_t channels, const float* buffer, f
     std::int64_t channel = 0;
     if (view.moves) {
       const IntVec mapped = load_mask(view.mapped + point);
-      const Vec xyz[3] = {gather(buffer, source), gather(buffer + 1, source), gather(buffer + 2, source)};
+      Vec xyz[3]{};
+      gather(buffer, view.pairs[point / kLanes], source, 0, xyz);
       for (; channel < 3; ++channel) {
         const float* column = view.linear + channel;
         const Vec image = xyz[0] * column[0] + xyz[1] * column[3] + xyz[2] * column[6];
         write(channel, select(mapped, image, xyz[channel]) + view.translation[channel]);
       }
     }
-    for (; channel < channels; ++channel) write(channel, gather(buffer + channel, source));
+    for (; channel < channels; ++channel) {
+      Vec value[1]{};
+      gather(buffer, view.pairs[point / kLanes], source, channel, value);
+      write(channel, value[0]);
+    }
   }
 }
 
@@ -134,7 +162,7 @@ bool values_are_in_range(const SampleClipsProblem& p) {
 template <class T>
 bool sample(const SampleClipsProblem& p, float* clips) {
   const std::int64_t size = p.persons * p.joints * p.channels, plane = p.persons * p.joints;
-  const std::int64_t buffer_floats = round_up(size, kLanes) + kLanes;
+  const std::int64_t buffer_floats = round_up(size, 2 * kLanes);
   const std::int64_t tasks_of_view = ceil_div(p.length, kFramesOfTask);
   return parallel_chunks(p.views * tasks_of_view, p.threads, static_cast<std::size_t>(buffer_floats + View::floats(p)),
                          [&](std::int64_t task, float* scratch) {

@@ -34,7 +34,10 @@ def make_inputs(persons=2, joints=25, channels=3, length=9, options=OPTIONS, len
     return make
 
 
-@pytest.mark.parametrize(("persons", "joints", "channels"), [(2, 25, 3), (1, 20, 3), (1, 1, 3), (3, 17, 4), (2, 5, 7)])
+@pytest.mark.parametrize(
+    ("persons", "joints", "channels"),
+    [(2, 25, 3), (1, 20, 3), (1, 1, 3), (3, 17, 4), (2, 5, 7), (2, 64, 4), (3, 60, 3)],
+)
 def test_error_budget(persons, joints, channels):
     check_budget(skelkern.sample_clips, make_inputs(persons, joints, channels))
 
