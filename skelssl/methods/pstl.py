@@ -23,9 +23,10 @@ from skelssl.views.augment import (
     shear_matrices,
     whole_sequence,
 )
-from skelssl.views.draws import Draws
+from skelssl.views.draws import Draws, as_integers, as_uniform
 
-ANCHOR, MATM, CSM = "anchor", "matm", "csm"
+VIEWS = ANCHOR, MATM, CSM = "anchor", "matm", "csm"
+STEPS = {"crop": 1, "shear": 6, "main axis": 1, "rotation": 3, "flip": 1}  # words that a view draws
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,7 @@ class PSTL(Method):
     def views(self, batch: SequenceBatch, draws: Draws, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B, C, T, V, M) anchor, view without its most moving frames and partial view, and its joints."""
         own = torch.full_like(batch.samples, step) if self.options.draws_per_batch else batch.samples
-        plans = [self._plan(batch.lengths, draws, own, view) for view in (ANCHOR, MATM, CSM)]
-        anchor, moving, partial = sample_views(batch, plans, self.options.stream, self.skeleton)
+        anchor, moving, partial = self.augmented_views(batch, draws, own)
         still = self._without_motion(moving, draws, own)
         kept = self._kept_joints(draws, batch.samples.new_tensor([step]))
         return anchor, still, partial, kept
@@ -143,18 +143,24 @@ class PSTL(Method):
                 x = layer(x)
         return x.split(rows)
 
-    def _plan(self, lengths: Tensor, draws: Draws, own: Tensor, view: str) -> ViewPlan:
+    def augmented_views(self, batch: SequenceBatch, draws: Draws, own: Tensor) -> tuple[Tensor, ...]:
+        """The three views (B, C, T, V, M) before anything is masked; `own` (B) keys the draws of each sample."""
+        lengths = batch.lengths.repeat(len(VIEWS))
+        plan = self._plan(lengths, draws.words_of_steps(own, VIEWS, STEPS))
+        return sample_views(batch, [plan], self.options.stream, self.skeleton)
+
+    def _plan(self, lengths: Tensor, words: dict[str, Tensor]) -> ViewPlan:
         """Crop, shear, rotation about one main axis, left-right flip."""
-        options = self.options
+        options, device = self.options, lengths.device
         padding = options.frames // options.crop_ratio
-        start = draws.integers(own, view, "crop", 2 * padding + 1, (1,)) - padding
-        shear = shear_matrices(draws.uniform(own, view, "shear", (6,), -options.shear, options.shear))
-        main = draws.integers(own, view, "main axis", 3)[:, None] == torch.arange(3, device=own.device)
+        start = as_integers(words["crop"], 2 * padding + 1) - padding
+        shear = shear_matrices(as_uniform(words["shear"], -options.shear, options.shear))
+        main = as_integers(words["main axis"], 3) == torch.arange(3, device=device)
         bound = torch.where(main, options.main_angle, options.other_angle)
         low = -1.0 if options.symmetric_angles else 0.0
-        angles = degrees(bound * draws.uniform(own, view, "rotation", (3,), low, 1.0))
-        flipped = draws.uniform(own, view, "flip", (1,)) < options.flip
-        joints = torch.arange(len(self.mirror_order), device=own.device)
+        angles = degrees(bound * as_uniform(words["rotation"], low, 1.0))
+        flipped = as_uniform(words["flip"]) < options.flip
+        joints = torch.arange(len(self.mirror_order), device=device)
         joint_order = torch.where(flipped, self.mirror_order, joints)
         plan = cropped(lengths, options.frames, start.float())
         return replace(plan, linear=shear @ rotation_matrices(angles), joint_order=joint_order)

@@ -42,13 +42,13 @@ class SequenceBatch:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How one view of each sample of a batch is made.
+    """How one or several views of each sample of a batch are made.
 
     Attributes:
-        times: (B, T) frames to show.
-        next_times: (B, T) the frame after each of them, for motion; where it is the same frame there is no motion.
-        linear: (B, 3, 3) map of points as row vectors, or None.
-        joint_order: (B, V) joint that each joint shows, or None.
+        times: (R, T) frames to show; R is B for one view, and views follow each other.
+        next_times: (R, T) the frame after each of them, for motion; where it is the same frame there is no motion.
+        linear: (R, 3, 3) map of points as row vectors, or None.
+        joint_order: (R, V) joint that each joint shows, or None.
     """
 
     times: Tensor
@@ -83,12 +83,14 @@ def sample_views(
     times = [plan.times for plan in plans]
     if stream == "motion":
         times += [plan.next_times for plan in plans]
+    rows = torch.cat(times)
     copies = len(times) // len(plans)
+    views = len(rows) // copies // len(batch.index) if len(batch.index) else len(plans)
     clips = skelkern.sample_clips(
         batch.frames,
         batch.offsets,
-        batch.index.repeat(len(times)),
-        torch.cat(times),
+        batch.index.repeat(views * copies),
+        rows,
         linear=_stacked([plan.linear for plan in plans] * copies),
         joint_order=_stacked([plan.joint_order for plan in plans] * copies),
     )
@@ -97,7 +99,7 @@ def sample_views(
     elif stream == "motion":
         here, following = clips.chunk(2)
         clips = following - here
-    return clips.chunk(len(plans))
+    return clips.chunk(views)
 
 
 def _stacked(options: Sequence[Tensor | None]) -> Tensor | None:

@@ -6,6 +6,7 @@ the epoch and a hash of the names of view and step.
 
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,25 +29,45 @@ class Draws:
 
     def words(self, samples: Tensor, view: str, step: str, shape: tuple[int, ...]) -> Tensor:
         """Uniform 32-bit words in int64."""
-        count = math.prod(shape)
-        blocks = torch.arange((count + 3) // 4, device=samples.device)[None, :]
-        number = zlib.crc32(f"{view}/{step}".encode())
-        # filled on the device: a copy from the CPU could not be captured into a graph
-        epoch, name = (torch.full((), value, device=samples.device) for value in (self.epoch & MASK, number))
-        counter = (blocks, samples[:, None] & MASK, epoch, name)
+        words = self.words_of_steps(samples, [view], {step: math.prod(shape)})[step]
+        return words.reshape(len(samples), *shape)
+
+    def words_of_steps(self, samples: Tensor, views: Sequence[str], counts: dict[str, int]) -> dict[str, Tensor]:
+        """What `words` gives for every view and step, drawn together, which is as fast as one of them.
+
+        Args:
+            samples: (B).
+            views: their names.
+            counts: number of words of each step.
+
+        Returns:
+            (views · B, count) for each step, view after view.
+        """
+        device = samples.device
+        blocks = {step: (count + 3) // 4 for step, count in counts.items()}
+        block = torch.cat([torch.arange(number, device=device) for number in blocks.values()])
+        names = [
+            # filled on the device: a copy from the CPU could not be captured into a graph
+            torch.full((number,), zlib.crc32(f"{view}/{step}".encode()), device=device)
+            for view in views
+            for step, number in blocks.items()
+        ]
+        epoch = torch.full((), self.epoch & MASK, device=device)
+        counter = (block, samples[:, None] & MASK, epoch, torch.cat(names).view(len(views), 1, len(block)))
         key = (self.seed & MASK, self.seed >> 32 & MASK)
-        words = torch.stack(torch.broadcast_tensors(*philox(counter, key)), dim=-1)
-        return words.flatten(1)[:, :count].reshape(len(samples), *shape)
+        words = torch.stack(torch.broadcast_tensors(*philox(counter, key)), dim=-1).flatten(0, 1)
+        parts = words.split(list(blocks.values()), dim=1)
+        return {step: part.flatten(1)[:, : counts[step]] for step, part in zip(counts, parts, strict=True)}
 
     def uniform(
         self, samples: Tensor, view: str, step: str, shape: tuple[int, ...] = (), low: float = 0.0, high: float = 1.0
     ) -> Tensor:
         """Uniform float32 in [low, high)."""
-        return low + (high - low) * ((self.words(samples, view, step, shape) >> 8).float() * 2.0**-24)
+        return as_uniform(self.words(samples, view, step, shape), low, high)
 
     def integers(self, samples: Tensor, view: str, step: str, high: int, shape: tuple[int, ...] = ()) -> Tensor:
         """Uniform int64 in [0, high)."""
-        return self.words(samples, view, step, shape) * high >> 32
+        return as_integers(self.words(samples, view, step, shape), high)
 
     def normal(self, samples: Tensor, view: str, step: str, shape: tuple[int, ...] = ()) -> Tensor:
         """Standard normal float32 (Box-Muller)."""
@@ -69,3 +90,13 @@ class Draws:
         """All of [0, total) in random order, on the CPU."""
         order = self.words(torch.zeros(1, dtype=torch.int64), view, step, (total,))[0]
         return torch.argsort(order, stable=True)
+
+
+def as_uniform(words: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Words as uniform float32 in [low, high)."""
+    return low + (high - low) * ((words >> 8).float() * 2.0**-24)
+
+
+def as_integers(words: Tensor, high: int) -> Tensor:
+    """Words as uniform int64 in [0, high)."""
+    return words * high >> 32

@@ -34,6 +34,15 @@ def test_a_draw_depends_on_its_key_alone():
     assert torch.equal(longer[:, :6], together)
 
 
+def test_words_drawn_together_are_those_drawn_one_by_one():
+    draws, samples = Draws(seed=3, epoch=5), torch.tensor([9, 2, 40000])
+    together = draws.words_of_steps(samples, ["anchor", "csm"], {"crop": 1, "shear": 6, "nothing": 0, "order": 4})
+    assert [tuple(words.shape) for words in together.values()] == [(6, 1), (6, 6), (6, 0), (6, 4)]
+    for step, words in together.items():
+        alone = [draws.words(samples, view, step, (words.shape[1],)) for view in ("anchor", "csm")]
+        assert torch.equal(words, torch.cat(alone))
+
+
 @pytest.mark.parametrize(
     "other",
     [(Draws(4, 5), "a", "s"), (Draws(3, 6), "a", "s"), (Draws(3, 5), "b", "s"), (Draws(3, 5), "a", "t")],

@@ -67,11 +67,32 @@ def test_whole_sequence_is_only_resized(batch):
         torch.testing.assert_close(found[view], resized(batch, sample), atol=1e-5, rtol=1e-5)
 
 
-def test_several_views_in_one_call_are_the_same_as_one_by_one(batch):
-    plans = [cropped(batch.lengths, 50, torch.full((5, 1), start)) for start in (-3.0, 6.0)]
-    together = sample_views(batch, plans, "motion", SKELETON)
-    for plan, view in zip(plans, together, strict=True):
-        assert torch.equal(view, sample_views(batch, [plan], "motion", SKELETON)[0])
+@pytest.mark.parametrize("stream", STREAMS)
+def test_several_views_in_one_call_are_the_same_as_one_by_one(batch, stream):
+    plans = []
+    for seed, start in enumerate((-3.0, 6.0, 2.0)):
+        plan = cropped(batch.lengths, 50, torch.full((5, 1), start))
+        linear = torch.randn(5, 3, 3, generator=torch.Generator().manual_seed(seed))
+        plans.append(ViewPlan(plan.times, plan.next_times, linear, torch.randperm(25).repeat(5, 1)))
+    expected = [sample_views(batch, [plan], stream, SKELETON)[0] for plan in plans]
+    two = ViewPlan(*(torch.cat([getattr(plan, name) for plan in plans[:2]]) for name in vars(plans[0])))
+    for together in (plans, [two, plans[2]]):
+        found = sample_views(batch, together, stream, SKELETON)
+        assert len(found) == 3
+        assert all(map(torch.equal, found, expected))
+
+
+def test_views_of_a_part_of_the_frames_are_those_of_all(batch):
+    """Samples 3 and 0 alone, at places of their own."""
+    frames = torch.cat([batch.frames[batch.offsets[sample] : batch.offsets[sample + 1]] for sample in (0, 3)])
+    offsets = torch.tensor([0, LENGTHS[0], LENGTHS[0] + LENGTHS[3]])
+    part = SequenceBatch(frames, offsets, torch.tensor([3, 0]), torch.tensor([1, 0]))
+    assert part.lengths.tolist() == [120, 37]
+    whole = SequenceBatch(batch.frames, batch.offsets, torch.tensor([3, 0]))
+    found, expected = (
+        sample_views(each, [whole_sequence(each.lengths, 50)], "motion", SKELETON)[0] for each in (part, whole)
+    )
+    assert torch.equal(found, expected)
 
 
 def test_plans_that_do_not_go_together(batch):
