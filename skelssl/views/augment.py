@@ -49,12 +49,16 @@ class ViewPlan:
         next_times: (R, T) the frame after each of them, for motion; where it is the same frame there is no motion.
         linear: (R, 3, 3) map of points as row vectors, or None.
         joint_order: (R, V) joint that each joint shows, or None.
+        linear_joints: (R, V) joints that `linear` maps; all if None.
+        joint_keep: (R, V) joints that are not lost; all if None. Lost ones become 0.
     """
 
     times: Tensor
     next_times: Tensor
     linear: Tensor | None = None
     joint_order: Tensor | None = None
+    linear_joints: Tensor | None = None
+    joint_keep: Tensor | None = None
 
 
 def whole_sequence(lengths: Tensor, frames: int) -> ViewPlan:
@@ -91,8 +95,10 @@ def sample_views(
         batch.offsets,
         batch.index.repeat(views * copies),
         rows,
-        linear=_stacked([plan.linear for plan in plans] * copies),
-        joint_order=_stacked([plan.joint_order for plan in plans] * copies),
+        linear=_stacked("linear", [plan.linear for plan in plans] * copies),
+        linear_joints=_stacked("linear_joints", [plan.linear_joints for plan in plans] * copies),
+        joint_order=_stacked("joint_order", [plan.joint_order for plan in plans] * copies),
+        joint_keep=_stacked("joint_keep", [plan.joint_keep for plan in plans] * copies),
     )
     if stream == "bone":
         clips = clips - clips[..., torch.tensor(skeleton.parents, device=clips.device), :]
@@ -102,10 +108,10 @@ def sample_views(
     return clips.chunk(views)
 
 
-def _stacked(options: Sequence[Tensor | None]) -> Tensor | None:
+def _stacked(name: str, options: Sequence[Tensor | None]) -> Tensor | None:
     present = [option for option in options if option is not None]
     if present and len(present) != len(options):
-        raise ValueError("plans: expected all views or none to have a linear map, and likewise a joint order")
+        raise ValueError(f"plans: expected all views or none to have a {name}, found {len(present)} of {len(options)}")
     return torch.cat(present) if present else None
 
 
