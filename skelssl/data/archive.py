@@ -69,8 +69,8 @@ class Source:
             if member.isfile() and member.name.endswith(suffix)
         ]
 
-    def readable(self, entry: Entry) -> Path | bytes:
-        """A file of the folder, or the content of a file of the archive.
+    def readable(self, entry: Entry, most: int = -1) -> Path | bytes:
+        """A file of the folder, or the content of a file of the archive, or its first `most` bytes.
 
         Raises:
             StoreError: it is far too large, cannot be read, or is damaged.
@@ -81,19 +81,23 @@ class Source:
                 return entry.place
             if isinstance(entry.place, zipfile.ZipInfo):
                 assert isinstance(self._archive, zipfile.ZipFile)
-                return self._archive.read(entry.place)
+                with self._archive.open(entry.place) as packed:
+                    return packed.read(most)
             assert isinstance(self._archive, tarfile.TarFile)
             stream = self._archive.extractfile(entry.place)
             assert stream is not None  # an entry is a file
-            return stream.read()
+            return stream.read(most)
         except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
             raise StoreError(f"{self.path}: {entry.name} cannot be read: {error}") from None
 
-    def read(self, entry: Entry) -> bytes:
-        """The content of a file; see `readable`."""
-        content = self.readable(entry)
+    def read(self, entry: Entry, most: int = -1) -> bytes:
+        """The content of a file, or its first `most` bytes; see `readable`."""
+        content = self.readable(entry, most)
         try:
-            return content.read_bytes() if isinstance(content, Path) else content
+            if isinstance(content, bytes):
+                return content
+            with content.open("rb") as file:
+                return file.read(most)
         except OSError as error:
             raise StoreError(f"{self.path}: {entry.name} cannot be read: {error}") from None
 

@@ -8,6 +8,7 @@ from skelssl.data.preprocessings import PREPROCESSINGS
 from skelssl.data.preprocessings.persons import PERSON_PREPROCESSINGS
 from skelssl.data.readers.ntu import prepare_ntu
 from skelssl.data.readers.nw_ucla import prepare_nw_ucla
+from skelssl.data.readers.pku_mmd import prepare_pku_mmd
 from skelssl.data.store import Store, StoreError
 
 
@@ -33,6 +34,14 @@ def _ntu(kind: str) -> Kind:
     return Kind(read, _default_first("agcn", PREPROCESSINGS), "raw .skeleton files, a folder or archive of them")
 
 
+def _pku_mmd(kind: str) -> Kind:
+    def read(source: Path, out: Path, preprocessing: str, progress: bool) -> Store:
+        return prepare_pku_mmd(kind, source, out, preprocessing, progress=progress)
+
+    described = "skeleton, label and split files, a folder or archive of them"
+    return Kind(read, _default_first("agcn", PREPROCESSINGS), described)
+
+
 def _default_first(default: str, all_of_them: Iterable[str]) -> tuple[str, ...]:
     return default, *(name for name in all_of_them if name != default)
 
@@ -40,6 +49,8 @@ def _default_first(default: str, all_of_them: Iterable[str]) -> tuple[str, ...]:
 KINDS = {
     "ntu60": _ntu("ntu60"),
     "ntu120": _ntu("ntu120"),
+    "pku-mmd-1": _pku_mmd("pku-mmd-1"),
+    "pku-mmd-2": _pku_mmd("pku-mmd-2"),
     "nw-ucla": Kind(
         lambda source, out, preprocessing, progress: prepare_nw_ucla(source, out, preprocessing),
         _default_first("yaw-aligned", PERSON_PREPROCESSINGS),

@@ -15,6 +15,8 @@ PUBLISHED = {
     "nw-ucla": {"train": 1020, "test": 464, "view1": 516, "view2": 504, "view3": 464, "test_unseen": 369},
     "ntu60": {"xsub_train": 40091, "xsub_test": 16487, "xview_train": 37646, "xview_test": 18932},
     "ntu120": {"xsub_train": 63026, "xsub_test": 50919, "xset_train": 54468, "xset_test": 59477},
+    "pku-mmd-1": {"xsub_train": 18841, "xsub_test": 2704},
+    "pku-mmd-2": {"xsub_train": 5332, "xsub_test": 1613},
 }
 
 

@@ -20,6 +20,8 @@ def agcn(bodies: Bodies, skeleton: Skeleton, persons: int, note: Note) -> np.nda
     The whole recording is turned so that in its first frame the lower spine points along +z, and once more so that the
     right shoulder lies from the left one along +x, which leaves the spine upright where the shoulders were level.
     """
+    if len(bodies.frame_offsets) > LONGEST + 1:
+        note(f"more than {LONGEST} frames, of which the first are kept")
     chosen = most_moving(bodies.first_frames(LONGEST), persons, note).swapaxes(0, 1)  # (M, T, V, 3)
     for person in range(persons):
         chosen[person] = _without_gaps(chosen[person])
