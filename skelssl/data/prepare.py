@@ -9,6 +9,7 @@ from skelssl.data.preprocessings.persons import PERSON_PREPROCESSINGS
 from skelssl.data.readers.ntu import prepare_ntu
 from skelssl.data.readers.nw_ucla import prepare_nw_ucla
 from skelssl.data.readers.pku_mmd import prepare_pku_mmd
+from skelssl.data.readers.uwa3d import prepare_uwa3d
 from skelssl.data.store import Store, StoreError
 
 
@@ -55,6 +56,11 @@ KINDS = {
         lambda source, out, preprocessing, progress: prepare_nw_ucla(source, out, preprocessing),
         _default_first("yaw-aligned", PERSON_PREPROCESSINGS),
         "the published JSON files, a folder or archive of them",
+    ),
+    "uwa3d": Kind(
+        lambda source, out, preprocessing, progress: prepare_uwa3d(source, out, preprocessing, progress=progress),
+        _default_first("yaw-aligned", PERSON_PREPROCESSINGS),
+        "text files of 45 coordinates a line, a folder or archive of them",
     ),
 }
 

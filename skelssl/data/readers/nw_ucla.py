@@ -1,6 +1,5 @@
 """Northwestern-UCLA Multiview Action 3D from its published JSON files (Wang et al., CVPR 2014)."""
 
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ import numpy as np
 from skelssl import skeletons
 from skelssl.data.archive import Source
 from skelssl.data.pipeline import DataSet, write_recordings
-from skelssl.data.preprocessings.persons import PERSON_PREPROCESSINGS, interpolate_lost_joints
-from skelssl.data.recordings import Bodies, History, Recording
+from skelssl.data.readers.single_person import bodies_of_person, check_preprocessing, refuse_twins
+from skelssl.data.recordings import History, Recording
 from skelssl.data.store import Store, StoreError
 from skelssl.data.verify import copies_between, sample_hashes
 
@@ -61,8 +60,7 @@ def prepare_nw_ucla(source: Path | str, out: Path | str, preprocessing: str = "y
     Raises:
         StoreError: a file is damaged or missing; the message names it.
     """
-    if preprocessing not in PERSON_PREPROCESSINGS:
-        raise StoreError(f"preprocessing: expected one of {', '.join(PERSON_PREPROCESSINGS)}, found {preprocessing!r}")
+    check_preprocessing(preprocessing)
     sequences = sorted(_sequences(Source(source)), key=lambda sequence: sequence.name)
     _check_counts(Path(source), sequences)
     history = History()
@@ -85,21 +83,14 @@ def _splits(views: np.ndarray, hashes: list[str]) -> dict[str, np.ndarray]:
 
 
 def _recording(sequence: Sequence, preprocessing: str, history: History) -> Recording:
-    frames = sequence.skeletons
-    if preprocessing != "raw":
-        frames, replaced = interpolate_lost_joints(frames)
-        if replaced:
-            history.repair("lost joints interpolated", f"{sequence.name}: {replaced}")
-    label = list(ACTIONS).index(sequence.action)
-    return Recording(sequence.name, Bodies.from_slots(frames), label, sequence.subject, sequence.view)
+    bodies = bodies_of_person(sequence.name, sequence.skeletons, preprocessing, history)
+    return Recording(sequence.name, bodies, list(ACTIONS).index(sequence.action), sequence.subject, sequence.view)
 
 
 def _check_counts(source: Path, sequences: list[Sequence]) -> None:
     if not sequences:
         raise StoreError(f"{source}: expected files such as a01_s01_e00_v01.json in a folder or archive, found none")
-    for one, following in itertools.pairwise(sequences):  # sorted by name
-        if one.name == following.name:
-            raise StoreError(f"{source}: {one.name} occurs more than once")
+    refuse_twins(source, (sequence.name for sequence in sequences))
     for view, expected in VIEWS.items():
         found = sum(sequence.view == view for sequence in sequences)
         if found != expected:
