@@ -1,13 +1,21 @@
 """Files of a folder or an archive, one after the other; nothing is unpacked to disk."""
 
+import lzma
 import tarfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from skelssl.data.store import StoreError
 
 LARGEST_FILE = 64 * 2**20  # bytes of one sequence; the longest published ones have some megabytes
+UNREADABLE = (  # what the standard library raises on damaged archives
+    *(OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(NotImplementedError, RuntimeError, ValueError),
+)
+SIGNATURES = {b"7z\xbc\xaf": "a 7z archive, which has to be unpacked first", b"PK": "a zip archive that is damaged"}
+ENCRYPTED = 1  # a flag of a file in a zip archive
 LARGEST_RATIO = 200  # of a compressed file; skeletons as text have 10
 
 
@@ -41,8 +49,10 @@ class Source:
             self._archive = (zipfile.ZipFile if zipfile.is_zipfile(self.path) else tarfile.TarFile.open)(self.path)
         except FileNotFoundError:
             raise StoreError(f"{self.path}: expected a folder or an archive, found nothing") from None
-        except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
-            raise StoreError(f"{self.path}: expected a folder, a zip or a tar archive: {error}") from None
+        except UNREADABLE:
+            raise StoreError(
+                f"{self.path}: expected a folder, a zip or a tar archive, found {_described(self.path)}"
+            ) from None
 
     def entries(self, suffix: str) -> list[Entry]:
         """Files whose names end in `suffix`: by name, those of a tar archive in its order, in which it is read fast.
@@ -61,7 +71,7 @@ class Source:
             return sorted(found)
         try:
             members = self._archive.getmembers()
-        except (OSError, EOFError, tarfile.TarError) as error:
+        except UNREADABLE as error:
             raise StoreError(f"{self.path}: expected a whole archive: {error}") from None
         return [
             Entry(_refuse_giant(member.name, member.size), member)
@@ -81,13 +91,17 @@ class Source:
                 return entry.place
             if isinstance(entry.place, zipfile.ZipInfo):
                 assert isinstance(self._archive, zipfile.ZipFile)
+                if entry.place.flag_bits & ENCRYPTED:
+                    raise StoreError(f"{self.path}: expected files without a password, found {entry.name} encrypted")
                 with self._archive.open(entry.place) as packed:
                     return packed.read(most)
             assert isinstance(self._archive, tarfile.TarFile)
             stream = self._archive.extractfile(entry.place)
             assert stream is not None  # an entry is a file
             return stream.read(most)
-        except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
+        except StoreError:
+            raise
+        except UNREADABLE as error:
             raise StoreError(f"{self.path}: {entry.name} cannot be read: {error}") from None
 
     def read(self, entry: Entry, most: int = -1) -> bytes:
@@ -100,6 +114,18 @@ class Source:
                 return file.read(most)
         except OSError as error:
             raise StoreError(f"{self.path}: {entry.name} cannot be read: {error}") from None
+
+
+def _described(path: Path) -> str:
+    """What lies at a path, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        return f"what cannot be read: {error.strerror}"
+    return next(
+        (what for signature, what in SIGNATURES.items() if head.startswith(signature)), "none, or a damaged one"
+    )
 
 
 def _refuse_giant(path: str, size: int, compressed: int | None = None) -> str:

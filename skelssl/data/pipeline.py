@@ -15,6 +15,8 @@ from skelssl.data.writer import StoreWriter
 
 T = TypeVar("T")
 
+FARTHEST = 1e6  # in any unit of length; what is beyond is no place of a joint
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -89,4 +91,6 @@ def _processed(
 ) -> np.ndarray:
     if not recording.bodies.joints.any():
         raise LeftOutError("no body")
+    if not (np.abs(recording.bodies.joints) <= FARTHEST).all():  # NaN is not, either
+        raise LeftOutError(f"coordinates that are NaN, infinite or beyond {FARTHEST:.0f}")
     return process(recording.bodies, skeleton, persons, lambda reason: history.repair(reason, recording.name))

@@ -14,6 +14,12 @@ from typing import Any
 import numpy as np
 
 VERSION = 1
+HEADER_TYPES: dict[str, type] = {
+    **dict.fromkeys(("dataset", "skeleton", "preprocessing", "units"), str),
+    **dict.fromkeys(("class_names", "names"), list),
+    **dict.fromkeys(("history", "hashes"), dict),
+    "version": int,
+}
 HEADER = "header.json"
 PER_SAMPLE = ("labels", "subjects", "cameras", "setups")
 
@@ -107,15 +113,23 @@ def _read_header(path: Path) -> Header:
         data = json.loads((path / HEADER).read_text())
     except FileNotFoundError:
         raise StoreError(f"{path}: expected a store, found no {HEADER}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"{path / HEADER}: cannot be read: {error}") from None
     version = data.get("version") if isinstance(data, dict) else None
     if version != VERSION:
         raise StoreError(f"{path / HEADER}: expected format version {VERSION}, found {version}")
-    try:
-        return Header(**data)
-    except TypeError as error:
-        raise StoreError(f"{path / HEADER}: {error}") from None
+    for key, expected in HEADER_TYPES.items():
+        if key not in data:
+            raise StoreError(f"{path / HEADER}: expected the key {key!r}, found none")
+        if not isinstance(data[key], expected):
+            raise StoreError(f"{path / HEADER}: {key}: expected {expected.__name__}, found {type(data[key]).__name__}")
+    if unknown := set(data) - set(HEADER_TYPES):
+        raise StoreError(f"{path / HEADER}: expected the keys of version {VERSION}, found {min(unknown)!r}")
+    if not all(isinstance(name, str) for name in [*data["names"], *data["class_names"], *data["hashes"].values()]):
+        raise StoreError(f"{path / HEADER}: expected names and hashes as texts, found others")
+    if outside := [name for name in data["hashes"] if Path(name).name != name]:
+        raise StoreError(f"{path / HEADER}: hashes: expected files of the store, found {outside[0]!r}")
+    return Header(**data)
 
 
 def _load(path: Path, name: str) -> np.ndarray:
@@ -136,14 +150,23 @@ def _check(store: Store) -> None:
         found = f"{store.frames.shape} {store.frames.dtype}"
         raise StoreError(f"{store.path / 'frames.npy'}: expected (F, M, V, C) float32, found {found}")
     offsets = store.offsets
-    ordered = offsets.shape == (samples + 1,) and offsets[0] == 0 and (np.diff(offsets) > 0).all()
+    ordered = (
+        offsets.shape == (samples + 1,)
+        and offsets.dtype == np.int64
+        and offsets[0] == 0
+        and (np.diff(offsets) > 0).all()
+    )
     if not ordered or offsets[-1] != len(store.frames):
         raise StoreError(
-            f"{store.path / 'offsets.npy'}: expected {samples + 1} rising numbers from 0 to {len(store.frames)} frames"
+            f"{store.path / 'offsets.npy'}: expected {samples + 1} rising whole numbers from 0 to {len(store.frames)}"
         )
     classes = len(store.header.class_names)
     if samples and (store.labels.min() < 0 or store.labels.max() >= classes):
         raise StoreError(f"{store.path / 'labels.npy'}: expected labels in [0, {classes})")
     for name, split in store.splits.items():
+        if split.ndim != 1 or split.dtype != np.int64:
+            raise StoreError(
+                f"{store.path}: split {name!r}: expected samples (int64), found {split.shape} {split.dtype}"
+            )
         if split.size and (split.min() < 0 or split.max() >= samples):
             raise StoreError(f"{store.path}: split {name!r} names samples outside [0, {samples})")

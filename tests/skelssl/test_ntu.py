@@ -122,7 +122,7 @@ def test_sources_that_are_none(tmp_path, raw, monkeypatch):
     with pytest.raises(StoreError, match="expected a folder or an archive, found nothing"):
         prepare_ntu("ntu60", tmp_path / "nowhere", tmp_path / "store")
     (tmp_path / "text.zip").write_text("no archive")
-    with pytest.raises(StoreError, match=r"text.zip: expected a folder, a zip or a tar archive: file could not be"):
+    with pytest.raises(StoreError, match=r"text.zip: expected a folder, a zip or a tar archive, found none, or"):
         prepare_ntu("ntu60", tmp_path / "text.zip", tmp_path / "store")
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match="expected files such as S001C001P001R001A001.skeleton, found none of ntu60"):

@@ -66,7 +66,7 @@ def test_reads_folder_and_archives(small, tmp_path, kind):
         ({"skeletons": [[[0.0] * 3] * 19]}, r"a01_s01_e00_v01.json: expected skeletons of shape \(frames, 20, 3\)"),
         ({"skeletons": []}, r"a01_s01_e00_v01.json: expected skeletons of shape"),
         ({"skeletons": [[[float("nan")] * 3] * 20]}, r"a01_s01_e00_v01.json: expected finite coordinates"),
-        ({"skeletons": "none"}, r"a01_s01_e00_v01.json: expected JSON"),
+        ({"skeletons": "none"}, r"a01_s01_e00_v01.json: expected skeletons of shape"),
     ],
 )
 def test_a_damaged_file_is_named(small, tmp_path, changes, message):

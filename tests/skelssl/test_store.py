@@ -80,7 +80,7 @@ def test_missing_and_newer_stores_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("offsets", np.array([0, 3, 3, 8, 10]), r"offsets.npy: expected 5 rising numbers from 0 to 10 frames"),
+        ("offsets", np.array([0, 3, 3, 8, 10]), r"offsets.npy: expected 5 rising whole numbers from 0 to 10"),
         ("labels", np.array([0, 1, 0, 2]), r"labels.npy: expected labels in \[0, 2\)"),
         ("labels", np.array([0, 1]), r"labels.npy: expected \(4,\) int64, found \(2,\)"),
         ("frames", np.zeros((10, 20, 3), np.float32), r"frames.npy: expected \(F, M, V, C\) float32"),

@@ -110,16 +110,22 @@ def _skeletons(name: str, action: int, content: bytes) -> np.ndarray:
     """(T, 1, 20, 3) of one file's content."""
     try:
         data: Any = json.loads(content)
-        skeleton = np.asarray(data["skeletons"], dtype=np.float64)
-        label = data["label"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{name}: expected JSON with 'skeletons' and 'label': {error!r}") from None
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{name}: expected JSON with 'skeletons' and 'label': {error}") from None
+    if not isinstance(data, dict) or not {"skeletons", "label"} <= set(data):
+        found = ", ".join(data) if isinstance(data, dict) else type(data).__name__
+        raise StoreError(f"{name}: expected JSON with 'skeletons' and 'label', found {found}")
+    label = data["label"]
     if action not in ACTIONS:
         raise StoreError(f"{name}: expected an action of {', '.join(map(str, ACTIONS))}, found {action}")
     expected = list(ACTIONS).index(action) + 1
     if label != expected:
         raise StoreError(f"{name}: expected label {expected} for action {action}, found {label}")
     joints = skeletons.get(SKELETON).num_joints
+    try:
+        skeleton = np.asarray(data["skeletons"], dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        raise StoreError(f"{name}: expected skeletons of shape (frames, {joints}, 3), found no array") from None
     if skeleton.ndim != 3 or len(skeleton) == 0 or skeleton.shape[1:] != (joints, 3):
         raise StoreError(f"{name}: expected skeletons of shape (frames, {joints}, 3), found {skeleton.shape}")
     if not np.isfinite(skeleton).all():

@@ -121,7 +121,10 @@ def _videos(kind: str, files: Source, entries: Iterable[Entry], history: History
         if RELEASES[kind].video.fullmatch(name) is None:
             history.leave_out(f"not a name of {kind}", entry.name)
             continue
-        first_line = files.read(entry, HEAD).partition(b"\n")[0]
+        first_line = files.read(entry, HEAD).lstrip().partition(b"\n")[0]
+        if not first_line:
+            history.leave_out("empty file", str(entry.place) if isinstance(entry.place, Path) else entry.name)
+            continue
         # folders have many names, files only these: labels are known by their commas
         is_label = entry.name.endswith(".label") or b"," in first_line
         known = label_files if is_label else skeleton_files

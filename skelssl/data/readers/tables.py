@@ -29,7 +29,7 @@ def number_table(content: bytes, columns: int) -> np.ndarray:
     # before NumPy, which skips empty lines and reads what is no plain number, too
     if len(lines[0].split(None, columns)) == columns and not text.translate(None, NUMBER_CHARACTERS):
         try:
-            table = np.loadtxt(io.StringIO(text.decode("ascii")), ndmin=2, comments=None)
+            table = np.loadtxt(io.StringIO(text.decode("ascii"), newline=None), ndmin=2, comments=None)
         except ValueError:
             table = np.empty((0, columns))
         if table.shape == (len(lines), columns) and np.isfinite(table).all():
