@@ -50,6 +50,24 @@ inline const char* read_digits(const char* p, const char* end, std::uint64_t* ma
   return p;
 }
 
+// Whether the number without a sign in [p, end), which is not zero, is below one.
+inline bool is_below_one(const char* p, const char* end) {
+  std::int64_t places = 0;  // of the first digit that is not 0, before the point; behind it they count downwards
+  bool behind_point = false, counts = false;
+  for (; p < end && (is_digit(*p) || *p == '.'); ++p) {
+    counts |= *p != '0' && *p != '.';
+    if (*p == '.')
+      behind_point = true;
+    else if (counts != behind_point)
+      places += counts ? 1 : -1;
+  }
+  std::int64_t exponent = 0;
+  const bool shrinks = p + 1 < end && p[1] == '-';
+  for (; p < end; ++p)
+    if (is_digit(*p) && exponent < 1000000000) exponent = exponent * 10 + (*p - '0');
+  return places + (shrinks ? -exponent : exponent) <= 0;
+}
+
 // The number that begins at p: returns where it ends, nullptr if none does. The value is that of a correctly rounded
 // double, rounded to float.
 inline const char* read_number(const char* p, const char* end, float* value) {
@@ -75,6 +93,10 @@ inline const char* read_number(const char* p, const char* end, float* value) {
   double parsed = 0.0;
   const std::from_chars_result result = std::from_chars(start, end, parsed);
   if (result.ec == std::errc::invalid_argument) return nullptr;
+  if (result.ec == std::errc::result_out_of_range) {  // which leaves `parsed` as it was
+    const double magnitude = is_below_one(start + negative, result.ptr) ? 0.0 : __builtin_inf();
+    parsed = negative ? -magnitude : magnitude;
+  }
   *value = static_cast<float>(parsed);
   return result.ptr;
 }
