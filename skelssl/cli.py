@@ -34,6 +34,15 @@ def verify(arguments: argparse.Namespace, flags: list[str]) -> None:
         sys.exit(1)
 
 
+def convert(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Write a store in another code's format."""
+    from skelssl.data.convert import convert as write
+
+    _refuse(flags)
+    for path in write(arguments.kind, arguments.store, arguments.out):
+        print(f"written: {path}")
+
+
 def pretrain(arguments: argparse.Namespace, flags: list[str]) -> None:
     """Train an encoder by a recipe."""
     from lightning_fabric import Fabric
@@ -133,6 +142,10 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--subjects", type=int, default=12)
     added.add_argument("--seed", type=int, default=0)
     command(verify).add_argument("store", type=Path)
+    added = command(convert)
+    added.add_argument("kind", help="ctrgcn-npz, pyskl-pkl or frame50; see docs/data.md")
+    added.add_argument("store", type=Path)
+    added.add_argument("--out", type=Path, required=True, help="a file for pyskl-pkl, a folder for the others")
     added = command(pretrain)
     added.add_argument("recipe", help="name or YAML file")
     added.add_argument("--data", type=Path, required=True, help="store")

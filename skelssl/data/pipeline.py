@@ -37,6 +37,18 @@ class DataSet:
     splits: Callable[[dict[str, np.ndarray], list[str]], dict[str, np.ndarray]]
 
 
+@dataclass(frozen=True)
+class Sequence:
+    """A sample as the store holds it: frames (T, M, V, C), and its numbers, -1 where the source says nothing."""
+
+    name: str
+    frames: np.ndarray
+    label: int
+    subject: int = -1
+    camera: int = -1
+    setup: int = -1
+
+
 def write_recordings(
     recordings: Iterable[Recording], data_set: DataSet, preprocessing: str, history: History, out: Path | str
 ) -> Store:
@@ -53,28 +65,54 @@ def write_recordings(
         StoreError: there is no such preprocessing, no recording with a body, or the disk refuses.
     """
     process, skeleton = find_preprocessing(preprocessing), skeletons.get(data_set.skeleton)
+
+    def sequences() -> Iterator[Sequence]:
+        for one in recordings:
+            try:
+                frames = _processed(one, process, skeleton, data_set.persons, history)
+            except LeftOutError as reason:
+                history.leave_out(str(reason), one.name)
+                continue
+            yield Sequence(one.name, frames, one.label, one.subject, one.camera, one.setup)
+
+    return write_sequences(sequences(), data_set, preprocessing, "metres", history, out)
+
+
+def write_sequences(
+    sequences: Iterable[Sequence], data_set: DataSet, preprocessing: str, units: str, history: History, out: Path | str
+) -> Store:
+    """Writes sequences as they are; see `write_recordings`.
+
+    Args:
+        sequences: in the order of the store; read as they are needed.
+        data_set: what they share.
+        preprocessing: the name of what has been done to them.
+        units: of the coordinates.
+        history: of reading, complete when the last sequence is read.
+        out: the store's folder.
+
+    Raises:
+        StoreError: there is no sequence, they have different shapes, or the disk refuses.
+    """
     names: list[str] = []
     numbers: list[tuple[int, ...]] = []
     with StoreWriter(out) as writer:
-        for recording in recordings:
-            try:
-                writer.add(_processed(recording, process, skeleton, data_set.persons, history))
-            except LeftOutError as reason:
-                history.leave_out(str(reason), recording.name)
-                continue
-            names.append(recording.name)
-            numbers.append((recording.label, recording.subject, recording.camera, recording.setup))
+        for one in sequences:
+            writer.add(one.frames)
+            names.append(one.name)
+            numbers.append((one.label, one.subject, one.camera, one.setup))
+        per_sample = dict(zip(PER_SAMPLE, np.array(numbers, np.int64).reshape(-1, len(PER_SAMPLE)).T, strict=True))
+        splits = data_set.splits(per_sample, names) if names else {}
         header = Header(
             dataset=data_set.name,
             skeleton=data_set.skeleton,
             preprocessing=preprocessing,
-            units="metres",
+            units=units,
             class_names=data_set.class_names,
             names=names,
             history=history.as_data(),
         )
-        per_sample = dict(zip(PER_SAMPLE, np.array(numbers, np.int64).reshape(-1, len(PER_SAMPLE)).T, strict=True))
-        return writer.finish(header, per_sample, data_set.splits(per_sample, names))
+        return writer.finish(header, per_sample, splits)
 
 
 def with_bar(items: Iterator[T], total: int, shown: bool) -> Iterator[T]:

@@ -4,6 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from skelssl.data.formats.agcn_npy import prepare_agcn_npy
+from skelssl.data.formats.arrays import prepare_arrays
+from skelssl.data.formats.ctrgcn_npz import prepare_ctrgcn_npz
+from skelssl.data.formats.frame50 import prepare_frame50
+from skelssl.data.formats.pyskl_pkl import prepare_pyskl_pkl
 from skelssl.data.preprocessings import PREPROCESSINGS
 from skelssl.data.preprocessings.persons import PERSON_PREPROCESSINGS
 from skelssl.data.readers.ntu import prepare_ntu
@@ -11,6 +16,8 @@ from skelssl.data.readers.nw_ucla import prepare_nw_ucla
 from skelssl.data.readers.pku_mmd import prepare_pku_mmd
 from skelssl.data.readers.uwa3d import prepare_uwa3d
 from skelssl.data.store import Store, StoreError
+
+AS_DESCRIBED = "as described"  # what the YAML file of `arrays` says
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,15 @@ def _pku_mmd(kind: str) -> Kind:
     return Kind(read, _default_first("agcn", PREPROCESSINGS), described)
 
 
+def _as_it_is(reader: Callable[..., Store], preprocessing: str, described: str) -> Kind:
+    """A format whose skeletons somebody has preprocessed; the store says how."""
+
+    def read(source: Path, out: Path, chosen: str, progress: bool) -> Store:
+        return reader(source, out, progress=progress)
+
+    return Kind(read, (preprocessing,), described)
+
+
 def _default_first(default: str, all_of_them: Iterable[str]) -> tuple[str, ...]:
     return default, *(name for name in all_of_them if name != default)
 
@@ -61,6 +77,19 @@ KINDS = {
         lambda source, out, preprocessing, progress: prepare_uwa3d(source, out, preprocessing, progress=progress),
         _default_first("yaw-aligned", PERSON_PREPROCESSINGS),
         "text files of 45 coordinates a line, a folder or archive of them",
+    ),
+    "ctrgcn-npz": _as_it_is(prepare_ctrgcn_npz, "ctrgcn", "a file such as NTU60_CS.npz of CTR-GCN"),
+    "pyskl-pkl": _as_it_is(prepare_pyskl_pkl, "pyskl", "an annotation pickle of PYSKL or MMAction2"),
+    "frame50": _as_it_is(prepare_frame50, "aimclr50", "the folder of CrosSCLR, AimCLR and PSTL, or one protocol of it"),
+    "agcn-npy": _as_it_is(
+        prepare_agcn_npy, "agcn", "the folder of 2s-AGCN, skeleton-contrast and HiCo, or one protocol"
+    ),
+    "arrays": Kind(
+        lambda source, out, preprocessing, progress: prepare_arrays(
+            source, out, None if preprocessing == AS_DESCRIBED else preprocessing, progress=progress
+        ),
+        (AS_DESCRIBED, *_default_first("raw", PREPROCESSINGS)),
+        "a YAML file that describes arrays of your own",
     ),
 }
 

@@ -75,7 +75,12 @@ def test_several_views_in_one_call_are_the_same_as_one_by_one(batch, stream):
         linear = torch.randn(5, 3, 3, generator=torch.Generator().manual_seed(seed))
         plans.append(ViewPlan(plan.times, plan.next_times, linear, torch.randperm(25).repeat(5, 1)))
     expected = [sample_views(batch, [plan], stream, SKELETON)[0] for plan in plans]
-    two = ViewPlan(*(torch.cat([getattr(plan, name) for plan in plans[:2]]) for name in ("times", "next_times", "linear", "joint_order")))
+    two = ViewPlan(
+        *(
+            torch.cat([getattr(plan, name) for plan in plans[:2]])
+            for name in ("times", "next_times", "linear", "joint_order")
+        )
+    )
     for together in (plans, [two, plans[2]]):
         found = sample_views(batch, together, stream, SKELETON)
         assert len(found) == 3

@@ -1,0 +1,1 @@
+"""The field's file formats: readers into a store and writers out of one."""
