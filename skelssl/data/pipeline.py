@@ -9,13 +9,12 @@ import numpy as np
 
 from skelssl import skeletons
 from skelssl.data.preprocessings import find_preprocessing
+from skelssl.data.preprocessings.finite import with_finite_joints
 from skelssl.data.recordings import History, LeftOutError, Preprocessing, Recording
 from skelssl.data.store import PER_SAMPLE, Header, Store
 from skelssl.data.writer import StoreWriter
 
 T = TypeVar("T")
-
-FARTHEST = 1e6  # in any unit of length; what is beyond is no place of a joint
 
 
 @dataclass(frozen=True)
@@ -127,8 +126,10 @@ def with_bar(items: Iterator[T], total: int, shown: bool) -> Iterator[T]:
 def _processed(
     recording: Recording, process: Preprocessing, skeleton: skeletons.Skeleton, persons: int, history: History
 ) -> np.ndarray:
-    if not recording.bodies.joints.any():
+    def note(reason: str) -> None:
+        history.repair(reason, recording.name)
+
+    bodies = with_finite_joints(recording.bodies, note)
+    if not bodies.joints.any():
         raise LeftOutError("no body")
-    if not (np.abs(recording.bodies.joints) <= FARTHEST).all():  # NaN is not, either
-        raise LeftOutError(f"coordinates that are NaN, infinite or beyond {FARTHEST:.0f}")
-    return process(recording.bodies, skeleton, persons, lambda reason: history.repair(reason, recording.name))
+    return process(bodies, skeleton, persons, note)
