@@ -25,15 +25,19 @@ def agcn(bodies: Bodies, skeleton: Skeleton, persons: int, note: Note) -> np.nda
     chosen = most_moving(bodies.first_frames(LONGEST), persons, note).swapaxes(0, 1)  # (M, T, V, 3)
     for person in range(persons):
         chosen[person] = _without_gaps(chosen[person])
-    middle, base = skeleton.role("spine_middle"), skeleton.role("spine_base")
+    middle = skeleton.role("spine_middle")
     known = (chosen[..., 0] != 0) | (chosen[..., 1] != 0) | (chosen[..., 2] != 0)
     centred = (chosen - chosen[:1, :, middle : middle + 1]) * known[..., None]
-    first = centred[0, 0]
-    upright = _rotation(first[middle] - first[base], Z)
-    across = first[skeleton.role("right_shoulder")] - first[skeleton.role("left_shoulder")]
-    turn = _rotation(upright @ across, X) @ upright
+    turn = upright_turn(centred[0, 0], skeleton)
     # one product of all points: a stack of small ones is far slower
     return (centred.reshape(-1, 3) @ turn.T).reshape(centred.shape).swapaxes(0, 1)
+
+
+def upright_turn(body: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """(3, 3) that turns the lower spine of a body (V, 3) to +z, then its shoulder line from left to right to +x."""
+    upright = _rotation(body[skeleton.role("spine_middle")] - body[skeleton.role("spine_base")], Z)
+    across = body[skeleton.role("right_shoulder")] - body[skeleton.role("left_shoulder")]
+    return _rotation(upright @ across, X) @ upright
 
 
 def _without_gaps(person: np.ndarray) -> np.ndarray:
