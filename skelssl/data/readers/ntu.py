@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -64,11 +64,38 @@ def prepare_ntu(
     Raises:
         StoreError: there is no file of that data set, or one occurs twice.
     """
+    data_set = DataSet(
+        kind,
+        SKELETON,
+        published()["classes"][: CLASSES[kind]],
+        PERSONS,
+        lambda per_sample, names: splits(kind, per_sample),
+    )
+    return prepare_raw(data_set, lambda sample: _why_not(kind, sample), source, out, preprocessing, progress=progress)
+
+
+def prepare_raw(
+    data_set: DataSet,
+    why_not: Callable[[Sample], str | None],
+    source: Path | str,
+    out: Path | str,
+    preprocessing: str,
+    *,
+    progress: bool = False,
+) -> Store:
+    """Reads raw files of NTU names into the store of a data set.
+
+    Args:
+        data_set: which.
+        why_not: the reason to leave a sample out, None for one to read.
+        source, out, preprocessing, progress: see `prepare_ntu`.
+
+    Raises:
+        StoreError: there is no file of that data set, or one occurs twice.
+    """
     files, history = Source(source), History()
-    samples = _samples(kind, files, history)
+    samples = _samples(data_set.name, why_not, files, history)
     recordings = with_bar(_recordings(files, samples, history), len(samples), progress)
-    classes = published()["classes"][: CLASSES[kind]]
-    data_set = DataSet(kind, SKELETON, classes, PERSONS, lambda per_sample, names: splits(kind, per_sample))
     return write_recordings(recordings, data_set, preprocessing, history, out)
 
 
@@ -88,9 +115,16 @@ def splits(kind: str, per_sample: dict[str, np.ndarray]) -> dict[str, np.ndarray
     }
 
 
-def _samples(kind: str, files: Source, history: History) -> list[Sample]:
-    """Files of the data set by name, without the broken ones."""
-    broken = {*published()["broken_60"], *published()["broken_120"]}
+def _why_not(kind: str, sample: Sample) -> str | None:
+    if not (1 <= sample.setup <= SETUPS[kind] and 1 <= sample.action <= CLASSES[kind]):
+        return f"not of {kind}"
+    if sample.name in published()["broken_60"] or sample.name in published()["broken_120"]:
+        return "in the published list of missing or incomplete skeletons"
+    return None
+
+
+def _samples(kind: str, why_not: Callable[[Sample], str | None], files: Source, history: History) -> list[Sample]:
+    """Files of the data set by name."""
     samples = []
     for entry in files.entries(".skeleton"):
         match = NAME.fullmatch(entry.name)
@@ -99,12 +133,11 @@ def _samples(kind: str, files: Source, history: History) -> list[Sample]:
             continue
         setup, camera, subject, _, action = map(int, match.groups())
         sample = Sample(entry, setup, camera, subject, action)
-        if not (1 <= setup <= SETUPS[kind] and 1 <= action <= CLASSES[kind]):
-            history.leave_out(f"not of {kind}", sample.name)
-        elif sample.name in broken:
-            history.leave_out("in the published list of missing or incomplete skeletons", sample.name)
-        else:
+        reason = why_not(sample)
+        if reason is None:
             samples.append(sample)
+        else:
+            history.leave_out(reason, sample.name)
     for one, following in itertools.pairwise(samples):
         if one.name == following.name:
             raise StoreError(f"{files.path}: {one.name} occurs more than once")
