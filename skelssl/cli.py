@@ -16,11 +16,16 @@ def prepare(arguments: argparse.Namespace, flags: list[str]) -> None:
 
 
 def synth(arguments: argparse.Namespace, flags: list[str]) -> None:
-    """Generate motions of a 25-joint body."""
-    from skelssl.data.synthetic import synthesise
+    """Generate motions of one and two persons, as depth cameras would record them."""
+    from skelssl.data.synthetic import dataset
 
     _refuse(flags)
-    print(_described(synthesise(arguments.out, subjects=arguments.subjects, seed=arguments.seed)))
+    size, progress = (arguments.subjects, arguments.repetitions), sys.stderr.isatty()
+    chosen = {"seed": arguments.seed, "preprocessing": arguments.preprocessing, "progress": progress}
+    if arguments.raw is None:
+        print(_described(dataset.synthesise(arguments.out, *size, **chosen)))
+    else:
+        print(_described(dataset.synthesise_raw(arguments.raw, arguments.out, *size, **chosen)))
 
 
 def verify(arguments: argparse.Namespace, flags: list[str]) -> None:
@@ -139,8 +144,13 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--preprocessing", help="what is done to the skeletons; every kind has a default")
     added = command(synth)
     added.add_argument("--out", type=Path, required=True)
-    added.add_argument("--subjects", type=int, default=12)
+    added.add_argument(
+        "--raw", type=Path, help="folder for raw .skeleton files, which are then read as recorded ones are"
+    )
+    added.add_argument("--subjects", type=int, default=24)
+    added.add_argument("--repetitions", type=int, default=2, help="of each action by each subject")
     added.add_argument("--seed", type=int, default=0)
+    added.add_argument("--preprocessing", default="agcn", help="what is done to the skeletons")
     command(verify).add_argument("store", type=Path)
     added = command(convert)
     added.add_argument("kind", help="ctrgcn-npz, pyskl-pkl or frame50; see docs/data.md")

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from skelssl.data.store import HEADER, open_store
-from skelssl.data.synthetic import synthesise
+from skelssl.data.store import HEADER, Store, open_store
+from skelssl.data.synthetic.dataset import synthesise
 from skelssl.engine.pretrain import pretrain
 from skelssl.engine.recipe import load_recipe
 from skelssl.protocols.evaluate import evaluate, table
 from skelssl.report.page import write_report
 
 RECIPE = "pstl-synthetic"
+# A part of what `skelssl synth` generates: one camera, actions of one person.
+SUBJECTS, REPETITIONS, CAMERAS = 12, 6, (1,)
+ACTIONS = ("drink", "sit down", "stand up", "pick up", "wave", "kick", "jump", "walk")
 
 
 def quickstart(out: Path, flags: list[str] | None = None) -> Path:
@@ -22,7 +25,7 @@ def quickstart(out: Path, flags: list[str] | None = None) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     recipe = load_recipe(RECIPE, flags)
     data = out / "data"
-    store = open_store(data) if (data / HEADER).is_file() else synthesise(data, preprocessing=recipe.preprocessing)
+    store = open_store(data) if (data / HEADER).is_file() else _generated(data, recipe.preprocessing)
     actions = ", ".join(store.header.class_names)
     print(f"data: {len(store)} generated sequences of {actions} in {data}")
     run = pretrain(recipe, store, out / "run", resume=True)
@@ -30,3 +33,9 @@ def quickstart(out: Path, flags: list[str] | None = None) -> Path:
     report = write_report(run, store, out / "report.html")
     print(f"\n{table(results)}\n\nreport: {report}")
     return report
+
+
+def _generated(data: Path, preprocessing: str) -> Store:
+    return synthesise(
+        data, SUBJECTS, REPETITIONS, cameras=CAMERAS, actions=ACTIONS, persons=1, preprocessing=preprocessing
+    )

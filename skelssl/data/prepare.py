@@ -16,6 +16,7 @@ from skelssl.data.readers.nw_ucla import prepare_nw_ucla
 from skelssl.data.readers.pku_mmd import prepare_pku_mmd
 from skelssl.data.readers.uwa3d import prepare_uwa3d
 from skelssl.data.store import Store, StoreError
+from skelssl.data.synthetic.dataset import prepare_synthetic
 
 AS_DESCRIBED = "as described"  # what the YAML file of `arrays` says
 
@@ -90,6 +91,11 @@ KINDS = {
         ),
         (AS_DESCRIBED, *_default_first("raw", PREPROCESSINGS)),
         "a YAML file that describes arrays of your own",
+    ),
+    "synthetic": Kind(
+        lambda source, out, preprocessing, progress: prepare_synthetic(source, out, preprocessing, progress=progress),
+        _default_first("agcn", PREPROCESSINGS),
+        "raw .skeleton files of `skelssl synth --raw`, a folder or archive of them",
     ),
 }
 

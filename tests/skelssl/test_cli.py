@@ -1,4 +1,3 @@
-import functools
 import re
 import subprocess
 import sys
@@ -9,8 +8,8 @@ import pytest
 import yaml
 from tiny import RECIPE, make_store
 
+from skelssl import quickstart
 from skelssl.cli import main
-from skelssl.data.synthetic import synthesise
 
 ROOT = Path(__file__).parents[2]
 SHORT = [
@@ -69,8 +68,12 @@ def test_from_store_to_report(work, capsys):
 
 
 def test_synth(tmp_path, capsys):
-    main(["synth", "--out", str(tmp_path / "store"), "--subjects", "2"])
-    assert "96 sequences" in capsys.readouterr().out
+    sizes = ["--subjects", "1", "--repetitions", "1"]
+    main(["synth", "--out", str(tmp_path / "store"), *sizes])
+    assert "60 sequences" in capsys.readouterr().out
+    main(["synth", "--out", str(tmp_path / "chain"), "--raw", str(tmp_path / "raw"), *sizes, "--preprocessing", "raw"])
+    assert "xview_test 20, xview_train 40" in capsys.readouterr().out
+    assert len(list((tmp_path / "raw").glob("*.skeleton"))) == 60
 
 
 def test_resume_after_the_end_changes_nothing(work):
@@ -95,11 +98,11 @@ def test_choose_prints_a_table_best_first_and_never_touches_the_test_split(work,
 
 
 def test_quickstart_from_nothing_and_again(tmp_path, capsys, monkeypatch):
-    small = functools.partial(synthesise, subjects=3, repetitions=2)
-    monkeypatch.setattr("skelssl.quickstart.synthesise", small)
+    monkeypatch.setattr(quickstart, "SUBJECTS", 3)
+    monkeypatch.setattr(quickstart, "REPETITIONS", 2)
     main(["quickstart", "--out", str(tmp_path), *SHORT])
     first = capsys.readouterr().out
-    assert "36 generated sequences of wave, walk, sit down, bow, kick, clap" in first
+    assert "48 generated sequences of drink, sit down, stand up, pick up, wave, kick, jump, walk" in first
     assert (tmp_path / "report.html").is_file()
     weights = (tmp_path / "run" / "encoder.safetensors").read_bytes()
     main(["quickstart", "--out", str(tmp_path), *SHORT])
