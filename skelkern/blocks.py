@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from skelkern.dispatch import cpu_kernel_why_not
 from skelkern.ops.block_tail import BLOCK_TAIL, block_tail
 from skelkern.ops.edge_conv import edge_conv
+from skelkern.ops.graph_conv import graph_conv
 from skelkern.ops.gru import gru, lstm, runs_kernel
 from skelkern.ops.gru.packing import Sequences
 from skelkern.ops.linear import linear
@@ -79,6 +80,33 @@ def convolve(
         with_statistics=with_statistics,
     )
     return (found[0], (found[1], found[2])) if with_statistics else (found, None)
+
+
+def merged(convolutions: nn.ModuleList) -> tuple[Tensor, Tensor]:
+    """Weight (K·C', C, 1, 1) and bias (K·C') of the 1 x 1 convolutions of all subsets."""
+    layers: Any = convolutions
+    return torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+
+
+def similarities(x: Tensor, first: nn.ModuleList, second: nn.ModuleList) -> Tensor:
+    """Mean products of two embeddings of every pair of joints: x (N, C, T, V) -> (N, K, V, V)."""
+    subsets, n, v = len(first), x.shape[0], x.shape[3]
+    pairs = nn.ModuleList(layer for pair in zip(first, second, strict=True) for layer in pair)
+    mapped = temporal_conv(x, *merged(pairs))
+    size = mapped.shape[1] // (2 * subsets) * mapped.shape[2]
+    one, other = mapped.view(n * subsets, 2, size, v).unbind(1)
+    return (torch.bmm(one.transpose(1, 2), other) / size).view(n, subsets, v, v)
+
+
+def sum_over_subsets(x: Tensor, convolutions: nn.ModuleList, adjacency: Tensor) -> Tensor:
+    """The sum of each subset's convolution behind its product with the graph."""
+    weight, bias = merged(convolutions)
+    return sum_behind_graph(x, weight, bias.view(len(convolutions), -1).sum(dim=0), adjacency)
+
+
+def sum_behind_graph(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor) -> Tensor:
+    """Each subset's weight (K·C', C) behind its product with the graph, and one bias (C') of the sum."""
+    return graph_conv(x, weight, None, adjacency).add_(bias.view(1, -1, 1, 1))  # in place: it is kept by nobody
 
 
 def edge_layer(layers: Any, x: Tensor, neighbors: Tensor, mask: Tensor | None = None) -> Tensor:

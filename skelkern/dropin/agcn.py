@@ -5,36 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skelkern.blocks import convolve, is_temporal, tail
+from skelkern.blocks import convolve, is_temporal, similarities, sum_over_subsets, tail
 from skelkern.dropin.replacement import RefusedError, Replacement
 from skelkern.dropin.stgcn import FRAMES, is_chain, is_shortcut, shortcut
-from skelkern.ops.graph_conv import graph_conv
-from skelkern.ops.temporal_conv import temporal_conv
-
-
-def merged(convolutions: nn.ModuleList) -> tuple[Tensor, Tensor]:
-    """Weight (K·C', C, 1, 1) and bias (K·C') of the 1 x 1 convolutions of all subsets."""
-    layers: Any = convolutions
-    return torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
-
-
-def similarities(x: Tensor, first: nn.ModuleList, second: nn.ModuleList) -> Tensor:
-    """Mean products of two embeddings of every pair of joints: x (N, C, T, V) -> (N, K, V, V)."""
-    subsets, n, v = len(first), x.shape[0], x.shape[3]
-    pairs = nn.ModuleList(layer for pair in zip(first, second, strict=True) for layer in pair)
-    one, other = temporal_conv(x, *merged(pairs)).view(n * subsets, 2, -1, v).unbind(1)
-    return (torch.bmm(one.transpose(1, 2), other) / one.shape[1]).view(n, subsets, v, v)
-
-
-def sum_over_subsets(x: Tensor, convolutions: nn.ModuleList, adjacency: Tensor) -> Tensor:
-    """The sum of each subset's convolution behind its product with the graph."""
-    weight, bias = merged(convolutions)
-    return sum_behind_graph(x, weight, bias.view(len(convolutions), -1).sum(dim=0), adjacency)
-
-
-def sum_behind_graph(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor) -> Tensor:
-    """Each subset's weight (K·C', C) behind its product with the graph, and one bias (C') of the sum."""
-    return graph_conv(x, weight, None, adjacency).add_(bias.view(1, -1, 1, 1))  # in place: it is kept by nobody
 
 
 def are_pointwise(convolutions: Any) -> bool:

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skelkern.blocks import tail
-from skelkern.dropin.agcn import are_pointwise, end, is_temporal_unit, similarities, sum_behind_graph, sum_over_subsets
+from skelkern.blocks import similarities, sum_behind_graph, sum_over_subsets, tail
+from skelkern.dropin.agcn import are_pointwise, end, is_temporal_unit
 from skelkern.dropin.replacement import Replacement
 from skelkern.dropin.stgcn import FRAMES, is_shortcut, shortcut
 from skelkern.ops.graph_conv import graph_conv
