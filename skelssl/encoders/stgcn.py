@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from skelkern.nn import STGCNBlock
+from skelssl.encoders.clips import check_clips
 from skelssl.skeletons import Skeleton
 from skelssl.skeletons.graph import adjacency
 
@@ -67,10 +68,8 @@ class STGCN(nn.Module):
 
     def _normalised(self, clips: Tensor) -> Tensor:
         """Batch normalisation of every channel of every joint: (N, C, T, V, M) -> (N·M, C, T, V)."""
+        check_clips(clips, self.data_bn.num_features // self.A.shape[1], self.A.shape[1])
         n, c, t, v, m = clips.shape
-        expected = self.data_bn.num_features // self.A.shape[1], self.A.shape[1]
-        if (c, v) != expected:
-            raise ValueError(f"clips: expected (N, C, T, V, M) with (C, V) = {expected}, found {tuple(clips.shape)}")
         by_joint = clips.permute(0, 4, 3, 1, 2).reshape(n * m, v * c, t)
         return self.data_bn(by_joint).view(n * m, v, c, t).permute(0, 2, 3, 1).contiguous()
 

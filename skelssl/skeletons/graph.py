@@ -50,3 +50,15 @@ def adjacency(skeleton: Skeleton, partition: str = "spatial", max_hop: int = 1) 
         for distance in range(1, max_hop + 1):
             subsets += [(hops == distance) & farther, (hops == distance) & ~farther]
     return np.stack([normalised * subset for subset in subsets]).astype(np.float32)
+
+
+def directed_adjacency(skeleton: Skeleton) -> np.ndarray:
+    """(3, V, V) float32 adjacency of 2s-AGCN (Shi et al., CVPR 2019) from joint v (row) to joint w (column): the joint
+    itself, its parent, its children, each subset divided by itself so that its columns add up to 1, or to 0 where there
+    is no such joint."""
+    joints = skeleton.num_joints
+    parents, children = np.zeros((2, joints, joints))
+    for child, parent in skeleton.bones:
+        parents[parent, child] = children[child, parent] = 1
+    subsets = np.stack([np.eye(joints), parents, children])
+    return (subsets / subsets.sum(axis=1, keepdims=True).clip(min=1)).astype(np.float32)

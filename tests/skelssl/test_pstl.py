@@ -99,7 +99,7 @@ def test_renormalised_columns_add_up_to_one():
 
 
 def test_wrong_clips_are_named():
-    with pytest.raises(ValueError, match=r"\(C, V\) = \(3, 25\), found \(2, 3, 16, 20, 2\)"):
+    with pytest.raises(ValueError, match=r"with C=3, V=25, found \(2, 3, 16, 20, 2\)"):
         STGCN(SKELETON)(torch.randn(2, 3, 16, 20, 2))
 
 

@@ -6,7 +6,7 @@ import yaml
 
 from skelssl import skeletons
 from skelssl.data.preprocessings.persons import yaw_aligned
-from skelssl.skeletons.graph import adjacency, hop_distances
+from skelssl.skeletons.graph import adjacency, directed_adjacency, hop_distances
 
 
 def test_degrees_of_ntu25_are_the_published_ones():
@@ -72,6 +72,17 @@ def test_partitions_split_the_same_neighbourhood(partition, max_hop, subsets):
 def test_wrong_partition():
     with pytest.raises(ValueError, match="expected one of uniform, distance, spatial, found 'radial'"):
         adjacency(skeletons.get("ntu25"), "radial")
+
+
+def test_directed_subsets_are_the_joint_its_parent_and_its_children():
+    skeleton = skeletons.get("ntu25")
+    own, from_parent, from_children = directed_adjacency(skeleton)
+    parents = [parent for _, parent in skeleton.bones]
+    np.testing.assert_array_equal(own, np.eye(25))
+    for child, parent in skeleton.bones:
+        assert from_parent[parent, child] == 1
+        assert from_children[child, parent] == pytest.approx(1 / parents.count(parent))
+    assert np.count_nonzero(from_parent) == np.count_nonzero(from_children) == 24
 
 
 ROOT = Path(__file__).parents[2]
