@@ -16,15 +16,20 @@ class MemoryQueue(nn.Module):
         size: K, number of keys.
         dim: D.
         seed: of the first content.
+        written: keys that are ever overwritten, the first ones; default all. HiCo's official code leaves three quarters
+            of two queues as they were.
     """
 
     queue: Tensor
     pointer: Tensor
 
-    def __init__(self, size: int, dim: int, seed: int = 0):
+    def __init__(self, size: int, dim: int, seed: int = 0, written: int | None = None):
         super().__init__()
         if size < 1 or dim < 1:
             raise ValueError(f"size, dim: expected at least 1 each, found {size}, {dim}")
+        self.written = size if written is None else written
+        if not 1 <= self.written <= size:
+            raise ValueError(f"written: expected 1 to size = {size}, found {written}")
         noise = torch.randn(size, dim, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("queue", nn.functional.normalize(noise, dim=1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
@@ -45,7 +50,7 @@ class MemoryQueue(nn.Module):
         if keys.device != self.queue.device:
             raise ValueError(f"keys: expected the queue's device {self.queue.device}, found {keys.device}")
         keys = _gathered(keys.detach().to(self.queue.dtype))
-        size, count = self.queue.shape[0], keys.shape[0]
+        size, count = self.written, keys.shape[0]
         kept = min(size, count)
         places = torch.arange(count - kept, count, device=keys.device)
         self.queue.index_copy_(0, (self.pointer + places) % size, keys[count - kept :])

@@ -10,10 +10,13 @@ from typing import Any, Literal
 import jsonargparse
 import yaml
 
+from skelssl.methods.hico import HiCoOptions
+from skelssl.methods.isc import ISCOptions
 from skelssl.methods.method import MethodOptions
 from skelssl.methods.pstl import PSTLOptions
 
 FOLDER = Path(__file__).parents[1] / "recipes"
+GROUPS = {"pstl": {"pstl", "encoder"}, "hico": {"hico"}, "isc": {"isc"}}  # options of one method only
 
 
 class RecipeError(ValueError):
@@ -109,10 +112,12 @@ class Recipe:
 
     dataset: str
     preprocessing: str
-    method: Literal["pstl"] = "pstl"
+    method: Literal["pstl", "hico", "isc"] = "pstl"
     official: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     pstl: PSTLOptions = field(default_factory=PSTLOptions)
+    hico: HiCoOptions = field(default_factory=HiCoOptions)
+    isc: ISCOptions = field(default_factory=ISCOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
 
@@ -124,8 +129,8 @@ class Recipe:
 
     def as_data(self) -> dict[str, Any]:
         """Nested dictionaries of plain values, without those that belong to other methods."""
-        data = dataclasses.asdict(self)
-        return _lists({key: value for key, value in data.items() if key not in _foreign_groups(self.method)})
+        others = {group for groups in GROUPS.values() for group in groups} - GROUPS[self.method]
+        return _lists({key: value for key, value in dataclasses.asdict(self).items() if key not in others})
 
 
 def names() -> tuple[str, ...]:
@@ -142,9 +147,10 @@ def load_recipe(name: str | Path, flags: Sequence[str] | None = None) -> Recipe:
     path = Path(name) if Path(name).suffix in (".yaml", ".yml") else FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise RecipeError(f"recipe: expected one of {', '.join(names())} or a YAML file, found {str(name)!r}")
-    parser, flags = _parser(), list(flags or ())
-    _check_keys(_dotted(_read(path)), str(path.name))
-    _check_keys([flag[2:].split("=")[0] for flag in flags if flag.startswith("--")], f"{path.name}, flags")
+    parser, flags, data = _parser(), list(flags or ()), _read(path)
+    method = _chosen_method(data, flags)
+    _check_keys(_dotted(data), method, str(path.name))
+    _check_keys([flag[2:].split("=")[0] for flag in flags if flag.startswith("--")], method, f"{path.name}, flags")
     try:
         return _instantiate(parser, parser.parse_args(["--config", str(path), *flags]))
     except (jsonargparse.ArgumentError, TypeError) as error:
@@ -158,7 +164,7 @@ def recipe_from_data(data: dict[str, Any]) -> Recipe:
         RecipeError: an unknown key, or a value of the wrong type.
     """
     parser = _parser()
-    _check_keys(_dotted(data), "config")
+    _check_keys(_dotted(data), _chosen_method(data, ()), "config")
     try:
         return _instantiate(parser, parser.parse_object(data))
     except (jsonargparse.ArgumentError, TypeError) as error:
@@ -175,12 +181,6 @@ def changed_keys(first: dict[str, Any], second: dict[str, Any], prefix: str = ""
         elif one != other:
             changed.append(f"{prefix}{key}")
     return changed
-
-
-def _foreign_groups(method: str) -> set[str]:
-    """Groups of options that say nothing about a method."""
-    own = {"pstl": {"pstl", "encoder"}}
-    return set().union(*own.values()) - own[method]
 
 
 def _parser() -> jsonargparse.ArgumentParser:
@@ -207,8 +207,15 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _check_keys(keys: Iterable[str], where: str) -> None:
-    known = _dotted(Recipe("", "").as_data())
+def _chosen_method(data: dict[str, Any], flags: Iterable[str]) -> Any:
+    """The method that a recipe, changed by flags, names; the default where it names none that is known."""
+    given = [flag.partition("=")[2] for flag in flags if flag.startswith("--method=")]
+    method = [data.get("method"), *given][-1]
+    return method if method in GROUPS else "pstl"
+
+
+def _check_keys(keys: Iterable[str], method: Any, where: str) -> None:
+    known = _dotted(Recipe("", "", method).as_data())
     for key in keys:
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]

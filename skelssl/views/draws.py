@@ -97,6 +97,6 @@ def as_uniform(words: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     return low + (high - low) * ((words >> 8).float() * 2.0**-24)
 
 
-def as_integers(words: Tensor, high: int) -> Tensor:
+def as_integers(words: Tensor, high: int | Tensor) -> Tensor:
     """Words as uniform int64 in [0, high)."""
     return words * high >> 32
