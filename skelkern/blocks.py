@@ -138,7 +138,7 @@ def fold(layers: Any, code: Tensor, points: Tensor) -> Tensor:
     """
     first, _, second, _, last = layers
     of_code, of_point = first.weight[:, :, 0].split([code.shape[1], points.shape[2]], dim=1)
-    x = torch.relu(linear(code, of_code, first.bias)[:, None] + linear(points, of_point))
+    x = (linear(code, of_code, first.bias)[:, None] + linear(points, of_point)).relu_()
     hidden = linear(x.flatten(0, 1), second.weight[:, :, 0], second.bias, "relu")
     return linear(hidden, last.weight[:, :, 0], last.bias).unflatten(0, x.shape[:2])
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from skelkern.nn import Chamfer
 from skelssl.decoders.foldingnet import FoldingNet
-from skelssl.encoders.dgcnn import DGCNN
+from skelssl.encoders.dgcnn import DGCNN, pooled_layer
 
 
 def plain_dgcnn(model, points):
@@ -62,6 +62,46 @@ def test_masked_points_do_not_show_in_a_feature():
     points[~mask] = torch.nan
     expected = model(points[:, :30])
     assert torch.allclose(model(points, mask), expected, atol=1e-5)
+
+
+def pooled_both_ways(training, masked, points):
+    """Results and gradients of `pooled_layer` and of its three modules applied one after the other."""
+    torch.manual_seed(1)
+    layers = nn.Sequential(nn.Conv1d(5, 7, 1, bias=False), nn.BatchNorm1d(7), nn.LeakyReLU(0.2)).double()
+    layers.train(training)
+    norm = layers[1]
+    nn.init.normal_(norm.bias)
+    nn.init.normal_(norm.running_mean)
+    norm.weight.data = torch.linspace(-1, 2.5, 7, dtype=torch.float64)  # some channels fall
+    mask = torch.rand(3, points) < 0.6 if masked else torch.ones(3, points, dtype=torch.bool)
+    x = torch.where(mask[:, :, None], torch.randn(3, points, 5, dtype=torch.float64) + 3, 0).requires_grad_()
+    outcomes = []
+    for plain in (False, True):
+        state = {name: tensor.clone() for name, tensor in layers.state_dict().items()}
+        if plain:
+            mapped = layers(x[mask][:, :, None])[:, :, 0].split(mask.sum(dim=1).tolist())
+            y = torch.stack([cloud.amax(dim=0) for cloud in mapped])
+        else:
+            y = pooled_layer(layers, x, mask if masked else None)
+        gradients = torch.autograd.grad((y * torch.arange(7)).sin().sum(), [x, *layers.parameters()])
+        outcomes.append((y, *gradients, norm.running_mean.clone(), norm.running_var.clone(), norm.num_batches_tracked))
+        layers.load_state_dict(state)
+    return outcomes
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("masked", "points"), [(False, 1), (False, 64), (True, 31), (True, 70)])
+def test_the_pooled_layer_is_its_modules(training, masked, points):
+    for ours, plain in zip(*pooled_both_ways(training, masked, points), strict=True):
+        assert torch.allclose(ours, plain, atol=1e-9)
+
+
+def test_without_gradients_the_pooled_layer_is_the_same():
+    layers = nn.Sequential(nn.Conv1d(5, 7, 1, bias=False), nn.BatchNorm1d(7), nn.LeakyReLU(0.2)).eval()
+    x = torch.randn(2, 40, 5)
+    with torch.no_grad():
+        found = pooled_layer(layers, x)
+    assert torch.equal(found, pooled_layer(layers, x))
 
 
 def test_foldingnet_is_its_layers():
