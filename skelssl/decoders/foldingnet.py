@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from skelkern.blocks import fold
 
-EXTENT = 0.3  # the grid covers [-EXTENT, EXTENT] in both directions
+EXTENT = 0.3  # of the public code's plane
 
 
 class Fold(nn.Sequential):
@@ -34,16 +34,25 @@ class FoldingNet(nn.Module):
         feature_dim: F of the code word.
         out_channels: D' of the points; 6 for a position and a colour.
         grid: rows and columns; M = rows · columns points come out.
+        surface_channels: of a point between both folds: 3, its position.
+        extent: the plane covers [-extent, extent] in both directions.
     """
 
     grid: Tensor
 
-    def __init__(self, feature_dim: int = 1024, out_channels: int = 3, grid: tuple[int, int] = (45, 45)):
+    def __init__(
+        self,
+        feature_dim: int = 1024,
+        out_channels: int = 3,
+        grid: tuple[int, int] = (45, 45),
+        surface_channels: int = 3,
+        extent: float = EXTENT,
+    ):
         super().__init__()
-        axes = (torch.linspace(-EXTENT, EXTENT, steps) for steps in grid)
+        axes = (torch.linspace(-extent, extent, steps) for steps in grid)
         self.register_buffer("grid", torch.cartesian_prod(*axes), persistent=False)
-        self.folding1 = Fold(feature_dim, 2, 3)
-        self.folding2 = Fold(feature_dim, 3, out_channels)
+        self.folding1 = Fold(feature_dim, 2, surface_channels)
+        self.folding2 = Fold(feature_dim, surface_channels, out_channels)
 
     def forward(self, code: Tensor) -> Tensor:
         """code (B, F) -> (B, M, D')."""

@@ -13,6 +13,7 @@ from skelssl.methods.hico import HiCo
 from skelssl.methods.isc import FORMS, ISC
 from skelssl.methods.method import Method
 from skelssl.methods.pstl import PSTL
+from skelssl.methods.scc import SCC, CloudStreams
 
 
 def build_encoder(recipe: Recipe, store: Store) -> nn.Module:
@@ -23,6 +24,8 @@ def build_encoder(recipe: Recipe, store: Store) -> nn.Module:
     if recipe.method == "hico":
         sizes = {"frames": options.views.frames, "width": options.width, "levels": options.levels}
         return _create(f"hico-{options.encoder}", store, **sizes)
+    if recipe.method == "scc":
+        return CloudStreams(options)
     return _create("stgcn", store, **vars(recipe.encoder))
 
 
@@ -38,6 +41,8 @@ def build_method(recipe: Recipe, store: Store) -> Method:
             return ISC((encoder, *others), skeleton, options)
         if recipe.method == "hico":
             return HiCo(encoder, skeleton, options)
+        if recipe.method == "scc":
+            return SCC(encoder, skeleton, options)
         return PSTL(encoder, skeleton, options)
 
 

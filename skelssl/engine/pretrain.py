@@ -102,7 +102,8 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
                 log.epoch(epoch, {**means, "seconds": time.perf_counter() - start})
                 _save(recipe.training, out, epoch + 1, method, optimizer)
     if fabric.is_global_zero:
-        weights = {name: tensor.cpu().contiguous() for name, tensor in method.encoder.state_dict().items()}
+        # copies: an encoder may have a tensor under two names, as DGCNN has its normalisations
+        weights = {name: tensor.cpu().clone().contiguous() for name, tensor in method.encoder.state_dict().items()}
         # one entry: safetensors writes several in any order, and files of equal runs would differ
         metadata = {"skelssl": json.dumps({"skeleton": store.header.skeleton, "recipe": recipe.as_data()})}
         replace_file(out / ENCODER, lambda partial: save_file(weights, partial, metadata))

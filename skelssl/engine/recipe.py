@@ -14,9 +14,10 @@ from skelssl.methods.hico import HiCoOptions
 from skelssl.methods.isc import ISCOptions
 from skelssl.methods.method import MethodOptions
 from skelssl.methods.pstl import PSTLOptions
+from skelssl.methods.scc import SCCOptions
 
 FOLDER = Path(__file__).parents[1] / "recipes"
-GROUPS = {"pstl": {"pstl", "encoder"}, "hico": {"hico"}, "isc": {"isc"}}  # options of one method only
+GROUPS = {"pstl": {"pstl", "encoder"}, "hico": {"hico"}, "isc": {"isc"}, "scc": {"scc"}}  # options of one method only
 
 
 class RecipeError(ValueError):
@@ -112,12 +113,13 @@ class Recipe:
 
     dataset: str
     preprocessing: str
-    method: Literal["pstl", "hico", "isc"] = "pstl"
+    method: Literal["pstl", "hico", "isc", "scc"] = "pstl"
     official: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     pstl: PSTLOptions = field(default_factory=PSTLOptions)
     hico: HiCoOptions = field(default_factory=HiCoOptions)
     isc: ISCOptions = field(default_factory=ISCOptions)
+    scc: SCCOptions = field(default_factory=SCCOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
 
