@@ -12,11 +12,16 @@ from skelssl.views.draws import Draws
 
 @dataclass(frozen=True)
 class LinearResult:
-    """Predictions (S) of the last epoch, which is the headline, and of the epoch that did best on the test samples."""
+    """Predictions (S) of the last epoch, which is the headline, and of the epoch that did best on the test samples.
+
+    Attributes:
+        scores: (S, classes) probabilities after the last epoch.
+    """
 
     last: Tensor
     best: Tensor
     best_epoch: int
+    scores: Tensor
 
 
 def linear(
@@ -39,7 +44,7 @@ def linear(
     optimizer = torch.optim.Adam(layer.parameters(), lr=options.linear_learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.linear_epochs)
     best, best_epoch, most = torch.empty(0), 0, -1
-    predictions = torch.empty(0)
+    predictions = logits = torch.empty(0)
     for epoch in range(options.linear_epochs):
         order = Draws(seed, epoch).permutation("linear", "order", len(features))
         for batch in order.split(options.linear_batch_size):
@@ -48,11 +53,12 @@ def linear(
             optimizer.step()
         schedule.step()
         with torch.no_grad():
-            predictions = layer(unseen).argmax(dim=1)
+            logits = layer(unseen)
+        predictions = logits.argmax(dim=1)
         correct = int((predictions == truth).sum())
         if correct > most:
             best, best_epoch, most = predictions, epoch, correct
-    return LinearResult(predictions, best, best_epoch)
+    return LinearResult(predictions, best, best_epoch, logits.softmax(dim=1))
 
 
 def standardised(features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -58,16 +58,20 @@ class Result:
     gain: tuple[float, float] | None = None
 
 
-def load_run(run: Path) -> Recipe:
-    """The recipe of a finished run.
+def load_run(run: Path, store: Store) -> Recipe:
+    """The recipe of a finished run on a data set.
 
     Raises:
-        EvaluationError: the folder holds no finished run.
+        EvaluationError: the folder holds no finished run, or one on other data.
     """
     for name in (CONFIG, ENCODER):
         if not (run / name).is_file():
             raise EvaluationError(f"{run}: expected a finished run, found no {name}")
-    return recipe_from_data(yaml.safe_load((run / CONFIG).read_text()))
+    recipe = recipe_from_data(yaml.safe_load((run / CONFIG).read_text()))
+    if store.header.dataset != recipe.dataset or store.header.preprocessing != recipe.preprocessing:
+        found = f"{store.header.dataset!r}, {store.header.preprocessing!r}"
+        raise EvaluationError(f"{store.path}: expected {recipe.dataset!r}, {recipe.preprocessing!r}, found {found}")
+    return recipe
 
 
 def evaluate(
@@ -96,14 +100,11 @@ def evaluate(
         raise EvaluationError(
             f"protocols: expected some of {', '.join(PROTOCOLS)}, found {', '.join(protocols) or '-'}"
         )
-    recipe = load_run(run)
-    if store.header.dataset != recipe.dataset or store.header.preprocessing != recipe.preprocessing:
-        found = f"{store.header.dataset!r}, {store.header.preprocessing!r}"
-        raise EvaluationError(f"{store.path}: expected {recipe.dataset!r}, {recipe.preprocessing!r}, found {found}")
+    recipe = load_run(run, store)
     train, test = train or recipe.training.split, test or recipe.evaluation.test
     samples = store.select(train), store.select(test)
     labels = tuple(torch.from_numpy(store.labels[part]) for part in samples)
-    correct = {"trained": [_classify(recipe, store, protocols, _features(recipe, store, run, samples), labels)]}
+    correct = {"trained": [_classify(recipe, store, protocols, run_features(recipe, store, run, samples), labels)]}
     correct["untrained"] = [
         _classify(recipe, store, protocols, _untrained_features(recipe, store, samples, number), labels)
         for number in range(recipe.evaluation.initialisations)
@@ -114,7 +115,12 @@ def evaluate(
     return results
 
 
-def _features(recipe: Recipe, store: Store, run: Path, samples: tuple[np.ndarray, ...]) -> tuple[Tensor, ...]:
+def run_features(recipe: Recipe, store: Store, run: Path, samples: tuple[np.ndarray, ...]) -> tuple[Tensor, ...]:
+    """Features (S, F) of several parts of a data set by a run's encoder.
+
+    Raises:
+        EvaluationError: the encoder is damaged or of another data set.
+    """
     with torch.random.fork_rng(devices=[]):
         encoder = build_encoder(recipe, store)
     try:
