@@ -100,8 +100,10 @@ def _extremes(x: Tensor, weight: Tensor, gamma: Tensor, mask: Tensor | None) -> 
         products = linear(x, weight * sign[:, None])
         if mask is not None:
             products = products.masked_fill(~mask[:, :, None], -torch.inf)
-        points = _largest(products)
-    first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    if not torch.is_grad_enabled():
+        return products.amax(dim=1) * sign
+    points = _largest(products)
+    first = torch.arange(x.shape[0], device=x.device)[:, None] * x.shape[1]
     rows = x.flatten(0, 1).index_select(0, (points + first).flatten()).unflatten(0, points.shape)
     return (rows * weight).sum(dim=2)
 
