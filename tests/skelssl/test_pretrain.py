@@ -299,7 +299,7 @@ def test_every_recipe_loads_and_survives_its_config_file(name):
 
 
 def test_flags_win_and_unknown_ones_are_errors():
-    name = names()[0]
+    name = "pstl-nw-ucla"
     assert load_recipe(name, ["--training.epochs=3", "--pstl.stream=bone"]).training.epochs == 3
     for flag in ("--training.epoch=3", "--training.epochs=many", "--method=moco"):
         with pytest.raises(RecipeError, match=f"{name}.yaml"):
