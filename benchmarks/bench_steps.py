@@ -1,7 +1,7 @@
 """Whole pre-training steps, from views to optimizer, key networks and queues, against the same model on PyTorch.
 
 The peer runs the reference implementations: plain PyTorch, in the formulation that this project would have without
-kernels. Official programs cannot be shipped; `docs/training.md` has what was measured against them.
+kernels.
 """
 
 import tempfile
