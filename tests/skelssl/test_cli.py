@@ -118,7 +118,10 @@ def test_quickstart_from_nothing_and_again(tmp_path, capsys, monkeypatch):
         (["prepare", "nw-ucla", "nowhere", "--out", "z"], "nowhere: expected a folder or an archive, found nothing"),
         (["prepare", "ntu60", "nowhere", "--out", "z"], "nowhere: expected a folder or an archive, found nothing"),
         (["prepare", "ntu6", ".", "--out", "z"], "kind: expected one of ntu60, ntu120, "),
-        (["prepare", "ntu60", ".", "--out", "z", "--preprocessing", "x"], "preprocessing: expected one of agcn, raw, centred, yaw-aligned, "),
+        (
+            ["prepare", "ntu60", ".", "--out", "z", "--preprocessing", "x"],
+            "preprocessing: expected one of agcn, raw, centred, yaw-aligned, ",
+        ),
         (["report", "nowhere", "--data", "x"], "x: expected a store"),
     ],
 )
