@@ -194,11 +194,15 @@ def test_leaving_early_ends_the_thread(store, monkeypatch):
 
 def test_an_interrupt_while_waiting_ends_the_thread(store, monkeypatch):
     Gathering(monkeypatch, seconds=0.3)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of pytest-xdist ignore it
     timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        list(StreamedSequences(store, CPU).batches(STEPS))
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(StreamedSequences(store, CPU).batches(STEPS))
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
     assert not reading_threads()
 
 
