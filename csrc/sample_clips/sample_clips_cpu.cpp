@@ -16,9 +16,9 @@ constexpr std::int64_t kFramesOfTask = 64;
 
 constexpr std::int64_t kPairs = 16;  // of vectors, of which frames are permuted; of larger ones lanes are gathered
 
-// Every lane's channels from `first` on out of a frame; places are those of channel 0. Instructions that gather load lane
-// by lane: smaller frames, which lie in whole pairs of vectors, are permuted in registers, pair by pair of those in
-// which one of the lanes lies, as the bits of `pairs` say; 0 where the frame is too large.
+// Every lane's channels from `first` on out of a frame; places are those of channel 0. Instructions that gather load
+// lane by lane: smaller frames, which lie in whole pairs of vectors, are permuted in registers, pair by pair of those
+// in which one of the lanes lies, as the bits of `pairs` say; 0 where the frame is too large.
 template <int Count>
 SKELKERN_INLINE void gather(const float* frame, std::int32_t pairs, const std::int32_t* places, std::int64_t first,
                             Vec (&values)[Count]) {
