@@ -64,12 +64,12 @@ def pretrain(recipe: Recipe, store: Store, out: Path, *, resume: bool = False, f
     _check_shares(recipe.training, fabric)
     _check_folder(recipe, store, out, resume)
     fabric.barrier()  # every process has looked before one of them writes
-    with _reused_memory():
+    with reused_memory():
         return _pretrain(recipe, store, out, fabric)
 
 
 @contextmanager
-def _reused_memory() -> Iterator[None]:
+def reused_memory() -> Iterator[None]:
     """Freed memory is kept while training: every step asks for the same again."""
     try:
         before = skelkern.reuse_memory()

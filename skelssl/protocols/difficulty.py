@@ -12,6 +12,7 @@ import skelkern
 from skelssl import skeletons
 from skelssl.data.store import Store, open_store
 from skelssl.encoders.stgcn import STGCN
+from skelssl.engine.pretrain import reused_memory
 from skelssl.engine.recipe import EvaluationOptions
 from skelssl.protocols.classify import linear, standardised
 from skelssl.skeletons import Skeleton
@@ -19,7 +20,7 @@ from skelssl.views.augment import SequenceBatch, ViewPlan, degrees, rotation_mat
 from skelssl.views.draws import Draws
 
 FRAMES = 50  # that the linear layer sees
-CLIP, BATCH, RATE = 32, 32, 5e-3  # frames of the ST-GCN's clips, samples of a step, learning rate
+CLIP, BATCH, RATE = 48, 32, 5e-3  # frames of the ST-GCN's clips, samples of a step, learning rate
 TILT, TURN = 5.0, 180.0  # degrees by which training clips are turned: about x and y, and about z, upwards after `agcn`
 CROP = 0.8  # of a sequence, what training clips show at least
 
@@ -46,7 +47,8 @@ def stgcn_accuracy(
         torch.manual_seed(seed)
         encoder = STGCN(skeleton, in_channels=3, hidden_channels=hidden, feature_dim=8 * hidden, dropout=0.1)
         model = Classifier(encoder, classes)
-        _fit(model, store, train, skeleton, epochs, seed)
+        with reused_memory():
+            _fit(model, store, train, skeleton, epochs, seed)
     model.eval()
     labels = torch.from_numpy(store.labels[test])
     with torch.no_grad():
