@@ -28,36 +28,33 @@ class Kind:
     Attributes:
         read: of (source, store's folder, preprocessing, whether to show a bar).
         preprocessings: those to choose from, the default one first.
-        described: in a few words.
     """
 
     read: Callable[[Path, Path, str, bool], Store]
     preprocessings: tuple[str, ...]
-    described: str
 
 
 def _ntu(kind: str) -> Kind:
     def read(source: Path, out: Path, preprocessing: str, progress: bool) -> Store:
         return prepare_ntu(kind, source, out, preprocessing, progress=progress)
 
-    return Kind(read, _default_first("agcn", PREPROCESSINGS), "raw .skeleton files, a folder or archive of them")
+    return Kind(read, _default_first("agcn", PREPROCESSINGS))
 
 
 def _pku_mmd(kind: str) -> Kind:
     def read(source: Path, out: Path, preprocessing: str, progress: bool) -> Store:
         return prepare_pku_mmd(kind, source, out, preprocessing, progress=progress)
 
-    described = "skeleton, label and split files, a folder or archive of them"
-    return Kind(read, _default_first("agcn", PREPROCESSINGS), described)
+    return Kind(read, _default_first("agcn", PREPROCESSINGS))
 
 
-def _as_it_is(reader: Callable[..., Store], preprocessing: str, described: str) -> Kind:
+def _as_it_is(reader: Callable[..., Store], preprocessing: str) -> Kind:
     """A format whose skeletons somebody has preprocessed; the store says how."""
 
     def read(source: Path, out: Path, chosen: str, progress: bool) -> Store:
         return reader(source, out, progress=progress)
 
-    return Kind(read, (preprocessing,), described)
+    return Kind(read, (preprocessing,))
 
 
 def _default_first(default: str, all_of_them: Iterable[str]) -> tuple[str, ...]:
@@ -72,30 +69,24 @@ KINDS = {
     "nw-ucla": Kind(
         lambda source, out, preprocessing, progress: prepare_nw_ucla(source, out, preprocessing),
         _default_first("yaw-aligned", PERSON_PREPROCESSINGS),
-        "the published JSON files, a folder or archive of them",
     ),
     "uwa3d": Kind(
         lambda source, out, preprocessing, progress: prepare_uwa3d(source, out, preprocessing, progress=progress),
         _default_first("yaw-aligned", PERSON_PREPROCESSINGS),
-        "text files of 45 coordinates a line, a folder or archive of them",
     ),
-    "ctrgcn-npz": _as_it_is(prepare_ctrgcn_npz, "ctrgcn", "a file such as NTU60_CS.npz of CTR-GCN"),
-    "pyskl-pkl": _as_it_is(prepare_pyskl_pkl, "pyskl", "an annotation pickle of PYSKL or MMAction2"),
-    "frame50": _as_it_is(prepare_frame50, "aimclr50", "the folder of CrosSCLR, AimCLR and PSTL, or one protocol of it"),
-    "agcn-npy": _as_it_is(
-        prepare_agcn_npy, "agcn", "the folder of 2s-AGCN, skeleton-contrast and HiCo, or one protocol"
-    ),
+    "ctrgcn-npz": _as_it_is(prepare_ctrgcn_npz, "ctrgcn"),
+    "pyskl-pkl": _as_it_is(prepare_pyskl_pkl, "pyskl"),
+    "frame50": _as_it_is(prepare_frame50, "aimclr50"),
+    "agcn-npy": _as_it_is(prepare_agcn_npy, "agcn"),
     "arrays": Kind(
         lambda source, out, preprocessing, progress: prepare_arrays(
             source, out, None if preprocessing == AS_DESCRIBED else preprocessing, progress=progress
         ),
         (AS_DESCRIBED, *_default_first("raw", PREPROCESSINGS)),
-        "a YAML file that describes arrays of your own",
     ),
     "synthetic": Kind(
         lambda source, out, preprocessing, progress: prepare_synthetic(source, out, preprocessing, progress=progress),
         _default_first("agcn", PREPROCESSINGS),
-        "raw .skeleton files of `skelssl synth --raw`, a folder or archive of them",
     ),
 }
 

@@ -51,6 +51,12 @@ class ISCOptions:
     virtual_batch: int = 0
     enqueued_share: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Encoders are made by the forms' names before the method sees them."""
+        forms = self.forms
+        if not 1 <= len(forms) <= 2 or len(set(forms)) != len(forms) or not set(forms) <= set(FORMS):
+            raise ValueError(f"forms: expected one or two of {', '.join(FORMS)}, found {', '.join(forms) or 'none'}")
+
     def official(self) -> "ISCOptions":
         """These options with every deviation of the official code from the paper."""
         return replace(self, official_stepping=True, virtual_batch=16, enqueued_share=0.25)
@@ -129,10 +135,7 @@ class ISC(ContrastMethod):
 
 
 def _check_forms(options: ISCOptions, encoders: int) -> None:
-    forms = options.forms
-    if not 1 <= len(forms) <= 2 or len(set(forms)) != len(forms) or not set(forms) <= set(FORMS):
-        raise ValueError(f"forms: expected one or two of {', '.join(FORMS)}, found {', '.join(forms) or 'none'}")
-    if encoders != len(forms):
-        raise ValueError(f"encoders: expected one for each form ({', '.join(forms)}), found {encoders}")
+    if encoders != len(options.forms):
+        raise ValueError(f"encoders: expected one for each form ({', '.join(options.forms)}), found {encoders}")
     if not 0 < options.enqueued_share <= 1:
         raise ValueError(f"enqueued_share: expected more than 0 and at most 1, found {options.enqueued_share}")
