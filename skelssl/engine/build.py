@@ -50,9 +50,13 @@ def _form_encoder(form: str, recipe: Recipe, store: Store) -> nn.Module:
     """ISC's encoder of a form."""
     options: Any = recipe.method_options
     own: dict[str, dict[str, Any]] = {
-        "sequence": {"official_stepping": options.official_stepping},
-        "graph": {},
-        "image": {"frames": options.views.frames},
+        "sequence": {
+            "hidden_size": options.sequence_width,
+            "layers": options.sequence_layers,
+            "official_stepping": options.official_stepping,
+        },
+        "graph": {"hidden_channels": options.graph_channels},
+        "image": {"hidden_channels": options.image_channels, "frames": options.views.frames},
     }
     return _create(FORMS[form], store, **own[form])
 

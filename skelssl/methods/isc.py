@@ -33,6 +33,8 @@ class ISCOptions:
         temperature: τ of both losses.
         momentum: share of itself that a key network keeps at every step.
         queue: K, keys of each form's queue.
+        sequence_width, sequence_layers: of the sequence encoder, H and the layers of its stack.
+        graph_channels, image_channels: of the first layers of the graph and the image encoder.
         official_stepping: the sequence encoder's second direction runs forward in time as well.
         virtual_batch: batch statistics of the graph encoder are those of this many clips; 0: of all. Official weights
             were trained on four devices with 16 clips each.
@@ -47,6 +49,10 @@ class ISCOptions:
     temperature: float = 0.07
     momentum: float = 0.999
     queue: int = 16384
+    sequence_width: int = 1024
+    sequence_layers: int = 3
+    graph_channels: int = 64
+    image_channels: int = 64
     official_stepping: bool = False
     virtual_batch: int = 0
     enqueued_share: float = 1.0

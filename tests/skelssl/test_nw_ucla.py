@@ -91,7 +91,7 @@ def test_truncated_missing_and_wrong_sources_are_named(small, tmp_path):
     (tmp_path / "text.tar").write_text("hello")
     with pytest.raises(StoreError, match="expected a folder, a zip or a tar archive"):
         nw_ucla.prepare_nw_ucla(tmp_path / "text.tar", tmp_path / "store")
-    with pytest.raises(StoreError, match="expected one of raw, centred, yaw-aligned, found 'pyskl'"):
+    with pytest.raises(StoreError, match="expected one of raw, centred, yaw-aligned, yaw-scaled, found 'pyskl'"):
         nw_ucla.prepare_nw_ucla(small, tmp_path / "store", "pyskl")
 
 
@@ -122,6 +122,21 @@ def test_yaw_alignment_undoes_the_camera_position():
     angle = 0.7
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     np.testing.assert_allclose(PERSON_PREPROCESSINGS["yaw-aligned"](sequence @ turn, skeleton), found, atol=1e-12)
+
+
+def test_scaling_fills_the_same_box_whoever_performs():
+    skeleton = skeletons.get("nw_ucla20")
+    sequence = np.random.default_rng(0).normal(size=(6, 1, 20, 3))
+    found = PERSON_PREPROCESSINGS["yaw-scaled"](sequence, skeleton)
+    np.testing.assert_allclose(found.min(axis=(0, 1, 2)), -1)
+    np.testing.assert_allclose(found.max(axis=(0, 1, 2)), 1)
+    np.testing.assert_allclose(PERSON_PREPROCESSINGS["yaw-scaled"](1.3 * sequence, skeleton), found, atol=1e-12)
+
+
+def test_scaling_leaves_an_axis_without_extent():
+    skeleton = skeletons.get("nw_ucla20")
+    found = PERSON_PREPROCESSINGS["yaw-scaled"](np.zeros((2, 1, 20, 3)), skeleton)
+    assert (found == 0).all()
 
 
 def test_lost_joints_are_interpolated_between_the_frames_that_have_them():

@@ -34,10 +34,23 @@ def yaw_aligned(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     return sequence @ rotation
 
 
+def yaw_scaled(sequence: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """`yaw_aligned`, then every axis shifted and scaled until the whole sequence spans -1 to 1 on it.
+
+    Tall and small persons, and gestures wide and narrow, fill the same box (Predict & Cluster, Su et al., CVPR 2020).
+    The origin, where all persons have their centre joint and absent ones their points, is within the span.
+    """
+    sequence = yaw_aligned(sequence, skeleton)
+    low, high = sequence.min(axis=(0, 1, 2)), sequence.max(axis=(0, 1, 2))
+    extent = high - low
+    return (2 * sequence - low - high) / np.where(extent > 0, extent, 1)
+
+
 PERSON_PREPROCESSINGS: dict[str, Callable[[np.ndarray, Skeleton], np.ndarray]] = {
     "raw": raw,
     "centred": centred,
     "yaw-aligned": yaw_aligned,
+    "yaw-scaled": yaw_scaled,
 }
 
 

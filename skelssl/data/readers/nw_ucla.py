@@ -55,7 +55,8 @@ def prepare_nw_ucla(source: Path | str, out: Path | str, preprocessing: str = "y
     Args:
         source: a folder of JSON files, or a tar or zip archive of them.
         out: the store's folder.
-        preprocessing: "raw", "centred" or "yaw-aligned"; joints that the tracker lost are interpolated except in "raw".
+        preprocessing: "raw", "centred", "yaw-aligned" or "yaw-scaled"; joints that the tracker lost are interpolated
+            except in "raw".
 
     Raises:
         StoreError: a file is damaged or missing; the message names it.

@@ -66,7 +66,8 @@ def prepare_uwa3d(
         source: a folder of files such as a01_s01_e00_v01.txt, with the 45 coordinates of a frame on each line, or a tar
             or zip archive of them.
         out: the store's folder.
-        preprocessing: "raw", "centred" or "yaw-aligned"; joints that the tracker lost are interpolated except in "raw".
+        preprocessing: "raw", "centred", "yaw-aligned" or "yaw-scaled"; joints that the tracker lost are interpolated
+            except in "raw".
         progress: show a bar.
 
     Raises:
