@@ -48,6 +48,15 @@ def convert(arguments: argparse.Namespace, flags: list[str]) -> None:
         print(f"written: {path}")
 
 
+def recipes(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """List the recipes, and what may follow the name of each."""
+    from skelssl.engine.recipe import names, variants
+
+    _refuse(flags)
+    for name in names():
+        print(name, *(f"-{suffix}" for suffix in variants(name)))
+
+
 def pretrain(arguments: argparse.Namespace, flags: list[str]) -> None:
     """Train an encoder by a recipe."""
     from lightning_fabric import Fabric
@@ -156,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("kind", help="ctrgcn-npz, pyskl-pkl or frame50; see docs/data.md")
     added.add_argument("store", type=Path)
     added.add_argument("--out", type=Path, required=True, help="a file for pyskl-pkl, a folder for the others")
+    command(recipes)
     added = command(pretrain)
     added.add_argument("recipe", help="name or YAML file")
     added.add_argument("--data", type=Path, required=True, help="store")

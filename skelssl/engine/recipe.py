@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,34 @@ import jsonargparse
 import yaml
 
 from skelssl.methods.hico import HiCoOptions
-from skelssl.methods.isc import ISCOptions
+from skelssl.methods.isc import FORMS, ISCOptions
 from skelssl.methods.method import MethodOptions
 from skelssl.methods.pstl import PSTLOptions
 from skelssl.methods.scc import SCCOptions
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 GROUPS = {"pstl": {"pstl", "encoder"}, "hico": {"hico"}, "isc": {"isc"}, "scc": {"scc"}}  # options of one method only
+
+# What may follow a recipe's name: of every dictionary of its method one word at most, in this order, and its flag.
+VARIANTS: dict[str, tuple[dict[str, str], ...]] = {
+    "pstl": ({stream: f"--pstl.stream={stream}" for stream in ("motion", "bone")},),
+    "hico": (
+        {encoder: f"--hico.encoder={encoder}" for encoder in ("gru", "lstm")},
+        {stream: f"--hico.stream={stream}" for stream in ("motion", "bone")},
+    ),
+    "isc": (
+        {
+            "-".join(forms): f"--isc.forms=[{','.join(forms)}]"
+            for count in (2, 1)
+            for forms in itertools.permutations(FORMS, count)
+            if forms != ISCOptions.forms
+        },
+    ),
+    "scc": (
+        {granularity: f"--scc.granularity={granularity}" for granularity in ("coarse", "both")},
+        {"masked": "--scc.masked_ratio=0.4"},
+    ),
+}
 
 
 class RecipeError(ValueError):
@@ -140,16 +162,27 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
+def variants(name: str) -> dict[str, tuple[str, ...]]:
+    """What may follow a recipe's name, such as "bone" or "gru-bone", and the flags that each of these stands for."""
+    method = name.partition("-")[0]
+    # person colours have no coarse form
+    choices = [choice for choice in VARIANTS.get(method, ()) if not ("person" in name and "coarse" in choice)]
+    words = itertools.product(*({"": "", **choice} for choice in choices))
+    flags = {word: flag for choice in choices for word, flag in choice.items()}
+    found = [tuple(filter(None, chosen)) for chosen in words]
+    return {"-".join(chosen): tuple(flags[word] for word in chosen) for chosen in found if chosen}
+
+
 def load_recipe(name: str | Path, flags: Sequence[str] | None = None) -> Recipe:
     """A recipe of the library by name, or one from a YAML file, changed by flags such as `--training.epochs=30`.
+
+    A variant's words may follow the name: "pstl-ntu60-xsub-bone" is "pstl-ntu60-xsub" with `--pstl.stream=bone`.
 
     Raises:
         RecipeError: no such recipe, an unknown key, or a value of the wrong type.
     """
-    path = Path(name) if Path(name).suffix in (".yaml", ".yml") else FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        raise RecipeError(f"recipe: expected one of {', '.join(names())} or a YAML file, found {str(name)!r}")
-    parser, flags, data = _parser(), list(flags or ()), _read(path)
+    path, of_variant = _found(name)
+    parser, flags, data = _parser(), [*of_variant, *(flags or ())], _read(path)
     method = _chosen_method(data, flags)
     _check_keys(_dotted(data), method, str(path.name))
     _check_keys([flag[2:].split("=")[0] for flag in flags if flag.startswith("--")], method, f"{path.name}, flags")
@@ -183,6 +216,23 @@ def changed_keys(first: dict[str, Any], second: dict[str, Any], prefix: str = ""
         elif one != other:
             changed.append(f"{prefix}{key}")
     return changed
+
+
+def _found(name: str | Path) -> tuple[Path, tuple[str, ...]]:
+    """The file of a recipe, and the flags of its variant."""
+    path, plain = Path(name), str(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = FOLDER / f"{plain}.yaml"
+    if path.is_file():
+        return path, ()
+    for base in names():
+        found = variants(base).get(plain.removeprefix(f"{base}-"))
+        if found and plain.startswith(f"{base}-"):
+            return FOLDER / f"{base}.yaml", found
+    raise RecipeError(
+        f"recipe: expected one of {', '.join(names())}, a variant of one (skelssl recipes) or a YAML file, "
+        f"found {plain!r}"
+    )
 
 
 def _parser() -> jsonargparse.ArgumentParser:

@@ -10,6 +10,7 @@ from tiny import RECIPE, make_store
 
 from skelssl import quickstart
 from skelssl.cli import main
+from skelssl.engine.recipe import names
 
 ROOT = Path(__file__).parents[2]
 SHORT = [
@@ -162,9 +163,16 @@ def test_help_is_quick_and_runs_as_a_module():
     assert run_python(script).stdout.split() == ["False"]
     found = subprocess.run([sys.executable, "-m", "skelssl", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0
-    commands = "prepare synth verify convert pretrain evaluate choose show report quickstart"
+    commands = "prepare synth verify convert recipes pretrain evaluate choose show report quickstart"
     for command in commands.split():
         assert command in found.stdout
+
+
+def test_recipes_and_what_may_follow_their_names(capsys):
+    main(["recipes"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "pstl-ntu60-xsub -motion -bone" in lines and "scc-ntu60-xsub-person -masked" in lines
+    assert [line.split()[0] for line in lines] == list(names())
 
 
 def test_missing_extras_are_named():

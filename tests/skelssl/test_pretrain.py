@@ -19,7 +19,15 @@ from skelssl.engine import pretrain as pretrain_module
 from skelssl.engine.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from skelssl.engine.log import read_log
 from skelssl.engine.pretrain import TrainingError, _check_shares, batches, pretrain
-from skelssl.engine.recipe import RecipeError, TrainingOptions, changed_keys, load_recipe, names, recipe_from_data
+from skelssl.engine.recipe import (
+    RecipeError,
+    TrainingOptions,
+    changed_keys,
+    load_recipe,
+    names,
+    recipe_from_data,
+    variants,
+)
 from skelssl.engine.schedule import learning_rate, make_optimizer
 
 ROOT = Path(__file__).parents[2]
@@ -296,6 +304,30 @@ def test_batches_cover_the_split_in_another_order_each_epoch():
 def test_every_recipe_loads_and_survives_its_config_file(name):
     recipe = load_recipe(name)
     assert recipe_from_data(recipe.as_data()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "stands_for"),
+    [
+        ("pstl-ntu60-xsub-bone", ["--pstl.stream=bone"]),
+        ("hico-pku-mmd-1-xsub-lstm-motion", ["--hico.encoder=lstm", "--hico.stream=motion"]),
+        ("isc-ntu60-xview-graph-image", ["--isc.forms=[graph,image]"]),
+        ("isc-ntu60-xview-image", ["--isc.forms=[image]"]),
+        ("scc-uwa3d-v12-spatial-both-masked", ["--scc.granularity=both", "--scc.masked_ratio=0.4"]),
+    ],
+)
+def test_a_variant_is_its_recipe_with_flags(name, stands_for):
+    [base] = [base for base in names() if name.startswith(f"{base}-")]
+    assert variants(base)[name.removeprefix(f"{base}-")] == tuple(stands_for)
+    recipe = load_recipe(name)
+    assert recipe == load_recipe(base, stands_for) != load_recipe(base)
+
+
+def test_flags_win_over_variants_and_unknown_ones_are_errors():
+    assert load_recipe("pstl-nw-ucla-bone", ["--pstl.stream=motion"]).pstl.stream == "motion"
+    for name in ("pstl-nw-ucla-gru", "pstl-nw-ucla-", "hico-ntu60-xsub-bone-gru", "scc-ntu60-xsub-person-coarse"):
+        with pytest.raises(RecipeError, match=f"expected one of .*skelssl recipes.* found '{name}'"):
+            load_recipe(name)
 
 
 def test_flags_win_and_unknown_ones_are_errors():
