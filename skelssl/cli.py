@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_show(added: argparse.ArgumentParser) -> None:
     added.add_argument("samples", nargs="+", metavar="SAMPLE", help="STORE:NAME, STORE:NUMBER, .skeleton or .npy file")
     added.add_argument("--out", type=Path, required=True, help="x.gif or x.png")
-    added.add_argument("--augment", metavar="NAME", help="the same after an augmentation beside it; see docs/data.md")
+    added.add_argument("--augment", metavar="NAME", help="the same after an augmentation beside it; see docs/views.md")
     added.add_argument("--layout", metavar="NAME", help="the same with the joints of another layout beside it")
     added.add_argument("--seed", type=int, default=0, help="of the augmentation")
     added.add_argument("--views", default="front", help="front, side or both, with a comma")

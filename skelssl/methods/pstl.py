@@ -13,20 +13,24 @@ from torch import Tensor, nn
 import skelkern
 from skelssl.methods.method import Method
 from skelssl.skeletons import Skeleton
-from skelssl.views.augment import (
-    SequenceBatch,
-    ViewPlan,
-    cropped,
-    degrees,
-    rotation_matrices,
-    sample_views,
-    shear_matrices,
-    whole_sequence,
+from skelssl.views.augment import SequenceBatch, ViewPlan, sample_views, whole_sequence
+from skelssl.views.augmentations import (
+    CROP,
+    FLIP,
+    ROTATION,
+    SHEAR,
+    Words,
+    central_spatial_masking,
+    crop,
+    flip,
+    motion_attention_masking,
+    rotation,
+    shear,
 )
-from skelssl.views.draws import Draws, as_integers, as_uniform
+from skelssl.views.draws import Draws
 
 VIEWS = ANCHOR, MATM, CSM = "anchor", "matm", "csm"
-STEPS = {"crop": 1, "shear": 6, "main axis": 1, "rotation": 3, "flip": 1}  # words that a view draws
+STEPS = {**CROP, **SHEAR, **ROTATION, **FLIP}  # words that a view draws
 
 
 @dataclass(frozen=True)
@@ -119,8 +123,10 @@ class PSTL(Method):
         """(B, C, T, V, M) anchor, view without its most moving frames and partial view, and its joints."""
         own = torch.full_like(batch.samples, step) if self.options.draws_per_batch else batch.samples
         anchor, moving, partial = self.augmented_views(batch, draws, own)
-        still = self._without_motion(moving, draws, own)
-        kept = self._kept_joints(draws, batch.samples.new_tensor([step]))
+        masked_joints, repeated = self.options.masked_joints, self.options.repeated_joints
+        still = motion_attention_masking(moving, draws, own, self.options.masked_frames, MATM)
+        key = batch.samples.new_tensor([step])
+        kept = central_spatial_masking(self.degrees, draws, key, masked_joints, repeated, CSM)
         return anchor, still, partial, kept
 
     def _losses(self, anchor: Tensor, still: Tensor, partial: Tensor) -> dict[str, Tensor]:
@@ -149,44 +155,12 @@ class PSTL(Method):
         plan = self._plan(lengths, draws.words_of_steps(own, VIEWS, STEPS))
         return sample_views(batch, [plan], self.options.stream, self.skeleton)
 
-    def _plan(self, lengths: Tensor, words: dict[str, Tensor]) -> ViewPlan:
+    def _plan(self, lengths: Tensor, words: Words) -> ViewPlan:
         """Crop, shear, rotation about one main axis, left-right flip."""
-        options, device = self.options, lengths.device
-        padding = options.frames // options.crop_ratio
-        start = as_integers(words["crop"], 2 * padding + 1) - padding
-        shear = shear_matrices(as_uniform(words["shear"], -options.shear, options.shear))
-        main = as_integers(words["main axis"], 3) == torch.arange(3, device=device)
-        bound = torch.where(main, options.main_angle, options.other_angle)
-        low = -1.0 if options.symmetric_angles else 0.0
-        angles = degrees(bound * as_uniform(words["rotation"], low, 1.0))
-        flipped = as_uniform(words["flip"]) < options.flip
-        joints = torch.arange(len(self.mirror_order), device=device)
-        joint_order = torch.where(flipped, self.mirror_order, joints)
-        plan = cropped(lengths, options.frames, start.float())
-        return replace(plan, linear=shear @ rotation_matrices(angles), joint_order=joint_order)
-
-    def _without_motion(self, clips: Tensor, draws: Draws, own: Tensor) -> Tensor:
-        """MATM: drops the frames with the most motion, then as many at random; (B, C, T, V, M) -> fewer T."""
-        frames = clips.shape[2]
-        kept, again = frames - self.options.masked_frames, frames - 2 * self.options.masked_frames
-        motion = torch.zeros(len(clips), frames, device=clips.device)
-        motion[:, :-1] = clips.diff(dim=2).square().mean(dim=(1, 3, 4))
-        still = motion.topk(kept, dim=1, largest=False).indices.sort(dim=1).values
-        still = still.gather(1, draws.subset(own, MATM, "frames", kept, again))
-        shape = (len(clips), clips.shape[1], again, *clips.shape[3:])
-        return clips.gather(2, still[:, None, :, None, None].expand(shape))
-
-    def _kept_joints(self, draws: Draws, step: Tensor) -> Tensor:
-        """CSM: the joints that remain, one set for the batch, whose graph must have one size."""
-        count, total = self.options.masked_joints, len(self.degrees)
-        remains = torch.ones(total, dtype=torch.bool, device=step.device)
-        if self.options.repeated_joints:
-            joints = torch.arange(total, device=step.device).repeat_interleave(self.degrees)
-            remains[joints[draws.subset(step, CSM, "joints", len(joints), count)[0]]] = False
-            return remains.nonzero()[:, 0]
-        remains[draws.weighted_subset(step, CSM, "joints", self.degrees.float(), count)[0]] = False
-        # as many as are known beforehand: nothing waits for the device
-        return remains.int().argsort(descending=True, stable=True)[: total - count]
+        options = self.options
+        plan = shear(crop(lengths, words, options.frames, options.crop_ratio), words, options.shear)
+        plan = rotation(plan, words, options.main_angle, options.other_angle, options.symmetric_angles)
+        return flip(plan, words, self.mirror_order, options.flip)
 
 
 def _check(options: PSTLOptions, skeleton: Skeleton) -> None:

@@ -7,7 +7,7 @@ No code was published, and of the papers' text only parts could be read: every p
 an option, whose line says how sure its default is (docs/scc.md).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -18,7 +18,8 @@ from skelssl.decoders.foldingnet import FoldingNet
 from skelssl.encoders.dgcnn import DGCNN
 from skelssl.methods.method import Method
 from skelssl.skeletons import Skeleton
-from skelssl.views.augment import SequenceBatch, ViewPlan, degrees, rotation_matrices, sample_views
+from skelssl.views.augment import SequenceBatch, ViewPlan, sample_views
+from skelssl.views.augmentations import VERTICAL_ROTATION, Vertical, vertical_rotation
 from skelssl.views.clouds import (
     Absent,
     Clouds,
@@ -33,7 +34,6 @@ from skelssl.views.clouds import (
 from skelssl.views.draws import Draws
 
 Granularity = Literal["fine", "coarse", "both"]
-Vertical = Literal["x", "y", "z"]
 Loss = Literal["max_of_means", "sum_of_squares"]
 EVALUATED_TOGETHER = 32  # clips whose intermediate results are in memory at once
 
@@ -183,9 +183,8 @@ class SCC(Method):
         plan, bound = self.options.plain_view(batch.lengths), self.options.rotation
         if bound == 0:
             return plan
-        angles = degrees(draws.uniform(batch.samples, "cloud", "rotation", (1,), -bound, bound))
-        vertical = torch.arange(3, device=angles.device) == get_args(Vertical).index(self.options.vertical)
-        return replace(plan, linear=rotation_matrices(angles * vertical))
+        words = draws.words_of_steps(batch.samples, ["cloud"], VERTICAL_ROTATION)
+        return vertical_rotation(plan, words, bound, self.options.vertical)
 
     def _losses(self, whole: Clouds, codes: list[Tensor], persons: int) -> dict[str, Tensor]:
         """The loss of every granularity; a shared encoder's code goes to every decoder."""

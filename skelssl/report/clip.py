@@ -6,17 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from skelkern import parse_ntu_skeleton
 from skelssl import skeletons
 from skelssl.data.preprocessings.persons import interpolate_lost_joints
 from skelssl.data.readers import ntu
 from skelssl.data.store import Store, StoreError, open_store
-from skelssl.methods.pstl import PSTL, PSTLOptions
 from skelssl.skeletons import Skeleton
 from skelssl.skeletons.convert import Conversion, convert_layout
 from skelssl.views.augment import SequenceBatch
+from skelssl.views.augmentations import augment
 from skelssl.views.draws import Draws
 
 KINECT_RATE = 30.0  # frames per second, of NTU RGB+D and NW-UCLA
@@ -27,18 +26,6 @@ NEAR = 0.25  # of a person's size
 UNITS = ("metres", "pixels")
 UPWARDS = {"agcn": "z"}  # by preprocessing; otherwise y in metres, -y in pixels
 TRACKING_STATE = -1  # channel of a raw joint: 0 not tracked, 1 inferred, 2 tracked
-
-# Changes of PSTL's options: one step of its views with everything else turned off, or its three views as they are.
-NOTHING = {"crop_ratio": 10**9, "shear": 0.0, "main_angle": 0.0, "other_angle": 0.0, "flip": 0.0}
-AUGMENTATIONS: dict[str, dict[str, float]] = {
-    "crop": {**NOTHING, "crop_ratio": PSTLOptions.crop_ratio},
-    "shear": {**NOTHING, "shear": PSTLOptions.shear},
-    "rotation": {**NOTHING, "main_angle": PSTLOptions.main_angle, "other_angle": PSTLOptions.other_angle},
-    "flip": {**NOTHING, "flip": 1.0},
-    "pstl": {},
-    "pstl-matm": {},
-    "pstl-csm": {},
-}
 
 
 @dataclass(frozen=True)
@@ -128,31 +115,19 @@ def read_clip(
 
 
 def augmented(clip: Clip, name: str, seed: int) -> Clip:
-    """A clip as one of AUGMENTATIONS makes it from the draws of `seed`, at its own number of frames.
-
-    "crop", "shear", "rotation" and "flip" are steps of PSTL's views, "pstl" all of them (its anchor); "pstl-matm" has
-    lost its most moving frames, and in "pstl-csm" central joints count as lost.
+    """A clip as an augmentation (`skelssl.views.augmentations`) makes it from the draws of `seed`, at its own length.
 
     Raises:
         ValueError: there is no such augmentation.
     """
-    if name not in AUGMENTATIONS:
-        raise ValueError(f"augment: expected one of {', '.join(AUGMENTATIONS)}, found {name!r}")
     frames = len(clip.points)
-    changes: dict[str, float] = {"frames": frames, "masked_frames": frames // 5, "projector": 1, **AUGMENTATIONS[name]}
-    if clip.skeleton.num_joints <= PSTLOptions.masked_joints:
-        changes["masked_joints"] = clip.skeleton.num_joints // 2
-    encoder = nn.Identity()
-    encoder.feature_dim = 1  # type: ignore[assignment]
-    method = PSTL(encoder, clip.skeleton, replace(PSTLOptions(), **changes))  # type: ignore[arg-type]
     states = clip.known.astype(np.float32) + clip.seen
     data = np.concatenate([clip.points, states[..., None]], axis=-1, dtype=np.float32)
     batch = SequenceBatch(torch.from_numpy(data), torch.tensor([0, frames]), torch.zeros(1, dtype=torch.int64))
-    anchor, still, partial, kept = method.views(batch, Draws(seed, 0), 0)
-    view = {"pstl-matm": still, "pstl-csm": partial}.get(name, anchor)[0].permute(1, 3, 2, 0).numpy()  # (T, M, V, C)
-    seen, known = view[..., 3] > 1.5, view[..., 3] > 0.5
-    if name == "pstl-csm":
-        seen &= np.isin(np.arange(clip.skeleton.num_joints), kept.numpy())
+    clips, left = augment(name, batch, Draws(seed, 0), clip.skeleton, frames)
+    view = clips[0].permute(1, 3, 2, 0).numpy()  # (T, M, V, C)
+    seen = (view[..., 3] > 1.5) & left[0].transpose(1, 2).numpy()
+    known = (view[..., 3] > 0.5) & seen.any(axis=2, keepdims=True)  # nothing is drawn of a masked frame
     points, rate = view[..., :3].astype(np.float64), clip.rate * len(view) / frames
     return replace(clip, points=points, seen=seen, known=known, rate=rate, label=f"{name}, seed {seed}")
 

@@ -68,10 +68,16 @@ def whole_sequence(lengths: Tensor, frames: int) -> ViewPlan:
 
 def cropped(lengths: Tensor, frames: int, start: Tensor) -> ViewPlan:
     """Sequences resized to `frames`, of which those from `start` (B, 1) on are shown, mirrored at both ends."""
-    resized = skelkern.resize_times(torch.zeros_like(lengths), lengths, frames)
+    times = skelkern.resize_times(torch.zeros_like(lengths), lengths, frames)
     kept = skelkern.mirror_times(start, torch.full_like(start, frames), frames).long()
     following = (kept + 1).clamp(max=frames - 1)
-    return ViewPlan(resized.gather(1, kept), resized.gather(1, following))
+    return ViewPlan(times.gather(1, kept), times.gather(1, following))
+
+
+def resized(start: Tensor, length: Tensor, frames: int) -> ViewPlan:
+    """Crops (R) resized to `frames`; motion leads to the next of these, and there is none at their end."""
+    times = skelkern.resize_times(start, length, frames)
+    return ViewPlan(times, torch.cat((times[:, 1:], times[:, -1:]), dim=1))
 
 
 def sample_views(

@@ -1,13 +1,18 @@
 """The augmentation of ISC (Thoker et al., ACM MM 2021) and of HiCo: a crop, then a sheared pose or corrupted joints."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-import skelkern
-from skelssl.views.augment import ViewPlan, shear_matrices
-from skelssl.views.draws import as_integers, as_uniform
+from skelssl.views.augment import ViewPlan, resized
+from skelssl.views.augmentations import (
+    CROP_RESIZE,
+    POSE_OR_CORRUPTION,
+    Words,
+    crop_resize,
+    pose_or_corruption,
+    words_for,
+)
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,10 @@ class ContrastOptions:
 
 def words_needed(joints: int) -> dict[str, int]:
     """Number of random words that a view takes, by step."""
-    return {"length": 1, "start": 1, "pose": 1, "shear": 6, "matrix": 9, "lost": 1, "count": 1, "joints": joints}
+    return words_for({**CROP_RESIZE, **POSE_OR_CORRUPTION}, joints)
 
 
-def contrast_views(lengths: Tensor, words: dict[str, Tensor], options: ContrastOptions) -> ViewPlan:
+def contrast_views(lengths: Tensor, words: Words, options: ContrastOptions) -> ViewPlan:
     """A crop of each sequence and either a sheared pose or corrupted joints, for all frames and persons alike.
 
     Args:
@@ -44,37 +49,11 @@ def contrast_views(lengths: Tensor, words: dict[str, Tensor], options: ContrastO
         words: (R, count) by step, see `words_needed`.
         options: see `ContrastOptions`.
     """
-    plan = random_crops(lengths, words, options)
-    sheared = as_uniform(words["pose"]) < 0.5
-    lost = as_uniform(words["lost"]) < 0.5
-    low, high = options.corrupted_joints
-    count = low + as_integers(words["count"], high - low + 1)
-    corrupted = words["joints"].argsort(dim=1).argsort(dim=1) < count
-    shear = shear_matrices(as_uniform(words["shear"], -options.shear, options.shear))
-    matrix = as_uniform(words["matrix"], -1.0, 1.0).unflatten(1, (3, 3))
-    return replace(
-        plan,
-        linear=torch.where(sheared[:, :, None], shear, matrix),
-        linear_joints=sheared | (corrupted & ~lost),
-        joint_keep=sheared | ~(corrupted & lost),
-    )
-
-
-def random_crops(lengths: Tensor, words: dict[str, Tensor], options: ContrastOptions) -> ViewPlan:
-    """A crop of each sequence: a uniform share of its length at a uniform place, resized."""
-    share = as_uniform(words["length"][:, 0], options.shortest, 1.0)
-    kept = (lengths * share).floor().long().clamp(min=options.frames).minimum(lengths)
-    start = as_integers(words["start"][:, 0], lengths - kept + 1)
-    return resized(start, kept, options.frames)
+    plan = crop_resize(lengths, words, options.frames, options.shortest)
+    return pose_or_corruption(plan, words, options.shear, options.corrupted_joints)
 
 
 def central_crops(lengths: Tensor, options: ContrastOptions) -> ViewPlan:
     """The middle of each sequence, resized."""
     start = ((1 - options.central) * lengths.double() / 2).long()
     return resized(start, lengths - 2 * start, options.frames)
-
-
-def resized(start: Tensor, length: Tensor, frames: int) -> ViewPlan:
-    """Crops (R) resized to `frames`; motion leads to the next of these, and there is none at their end."""
-    times = skelkern.resize_times(start, length, frames)
-    return ViewPlan(times, torch.cat((times[:, 1:], times[:, -1:]), dim=1))

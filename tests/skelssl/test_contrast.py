@@ -10,7 +10,8 @@ from skelssl.encoders.zoo import create
 from skelssl.methods.hico import HiCo, HiCoOptions
 from skelssl.methods.isc import ISC, ISCOptions
 from skelssl.views.augment import SequenceBatch, sample_views
-from skelssl.views.contrast import ContrastOptions, central_crops, contrast_views, random_crops, words_needed
+from skelssl.views.augmentations import crop_resize
+from skelssl.views.contrast import ContrastOptions, central_crops, contrast_views, words_needed
 from skelssl.views.draws import Draws
 
 SKELETON = skeletons.get("ntu25")
@@ -47,8 +48,7 @@ def make_isc(options=ISC_OPTIONS):
 class TestViews:
     def test_crops_are_as_long_as_they_should(self):
         lengths = torch.tensor([50, 300]).repeat_interleave(2000)
-        options = ContrastOptions(frames=64)
-        plan = random_crops(lengths, words(len(lengths)), options)
+        plan = crop_resize(lengths, words(len(lengths)), frames=64)
         short, long = plan.times[:2000], plan.times[2000:]
         torch.testing.assert_close(short, short[:1].expand_as(short), msg="a short sequence is never cropped")
         spans = (long[:, -1] - long[:, 0]) * 64 / 63  # of the resized crop, whose ends lie half a step inside
@@ -85,7 +85,7 @@ class TestViews:
         drawn = words(len(LENGTHS))
         plan = contrast_views(batch.lengths, drawn, VIEWS)
         [found] = sample_views(batch, [plan], "joint", SKELETON)
-        [plain] = sample_views(batch, [random_crops(batch.lengths, drawn, VIEWS)], "joint", SKELETON)
+        [plain] = sample_views(batch, [crop_resize(batch.lengths, drawn, VIEWS.frames)], "joint", SKELETON)
         mapped = torch.einsum("nctvm,ncd->ndtvm", plain, plan.linear)
         joints = plan.linear_joints[:, None, None, :, None]
         expected = torch.where(joints, mapped, plain) * plan.joint_keep[:, None, None, :, None]

@@ -10,10 +10,12 @@ from skelssl import skeletons
 from skelssl.encoders.stgcn import STGCN
 from skelssl.methods.pstl import PSTL, PSTLOptions
 from skelssl.views.augment import SequenceBatch
+from skelssl.views.augmentations import central_spatial_masking, motion_attention, motion_attention_masking
 from skelssl.views.draws import Draws
 
 SKELETON = skeletons.get("ntu25")
 SMALL = PSTLOptions(projector=32)
+DEGREES = torch.tensor(SKELETON.degrees)
 
 
 def make_batch(samples=6, persons=2, joints=25):
@@ -152,11 +154,10 @@ def test_official_draws_once_for_the_batch(options, equal):
 
 
 def test_matm_loses_the_burst_of_motion():
-    method = make_method()
     frames = torch.zeros(1, 3, 50, 25, 1)
     frames[:, :, 20:26, :, :] = torch.arange(6.0)[:, None, None] * 5  # jumps between 20 and 26
     time = torch.arange(50.0)[None, None, :, None, None] / 1000
-    kept = method._without_motion(frames + time, Draws(0, 0), torch.tensor([0]))
+    kept = motion_attention_masking(frames + time, Draws(0, 0), torch.tensor([0]), 10)
     assert kept.shape == (1, 3, 30, 25, 1)
     shown = kept[0, 0, :, 0, 0]
     assert (shown.diff() > 0).sum() >= 28  # in order
@@ -164,24 +165,29 @@ def test_matm_loses_the_burst_of_motion():
     assert not ((shown > 1) & (shown < 26)).any()
 
 
+def test_motion_attention_is_a_mean_over_coordinates_joints_and_persons():
+    clips = torch.zeros(2, 3, 4, 5, 2)
+    clips[1, 0, 2, 3, 1] = 3.0  # one coordinate of one joint of one person, of 30 numbers a frame
+    expected = torch.tensor([[0.0] * 4, [0.0, -9 / 30, -9 / 30, 0.0]])
+    torch.testing.assert_close(motion_attention(clips), expected)
+
+
 def test_csm_removes_exactly_so_many_joints_by_degree():
-    method = make_method()
     counts = torch.zeros(25)
     for step in range(2000):
-        kept = method._kept_joints(Draws(0, 0), torch.tensor([step]))
+        kept = central_spatial_masking(DEGREES, Draws(0, 0), torch.tensor([step]), 8)
         assert len(kept) == 17
         counts += 1 - torch.nn.functional.one_hot(kept, 25).sum(0)
     share = counts / 2000
-    by_degree = {degree: share[torch.tensor(SKELETON.degrees) == degree].mean().item() for degree in (1, 2, 3, 4)}
+    by_degree = {degree: share[degree == DEGREES].mean().item() for degree in (1, 2, 3, 4)}
     assert by_degree[1] < by_degree[2] < by_degree[3] < by_degree[4]
     assert share.sum() == pytest.approx(8)
 
 
 def test_official_csm_may_draw_a_joint_twice():
-    method = make_method(SMALL.official())
     masked, shares = [], torch.zeros(25)
     for step in range(3000):
-        kept = method._kept_joints(Draws(0, 0), torch.tensor([step]))
+        kept = central_spatial_masking(DEGREES, Draws(0, 0), torch.tensor([step]), 8, repeated=True)
         masked.append(25 - len(kept))
         shares += (1 - torch.nn.functional.one_hot(kept, 25).sum(0)) / 3000
     distinct = torch.tensor(masked).bincount(minlength=9) / 3000
@@ -189,7 +195,7 @@ def test_official_csm_may_draw_a_joint_twice():
     assert distinct[7] == pytest.approx(0.416, abs=0.03)
     assert distinct[6] == pytest.approx(0.107, abs=0.02)
     for degree, expected in ((1, 0.167), (2, 0.309), (3, 0.429), (4, 0.530)):
-        assert shares[torch.tensor(SKELETON.degrees) == degree].mean() == pytest.approx(expected, abs=0.03)
+        assert shares[degree == DEGREES].mean() == pytest.approx(expected, abs=0.03)
 
 
 def test_projecting_once_or_twice_is_the_same_loss():

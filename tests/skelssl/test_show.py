@@ -9,9 +9,10 @@ from skelssl import skeletons
 from skelssl.cli import main
 from skelssl.data.store import Header, StoreError
 from skelssl.data.writer import write_store
-from skelssl.report.clip import AUGMENTATIONS, augmented, in_layout, read_clip
+from skelssl.report.clip import augmented, in_layout, read_clip
 from skelssl.report.drawing import BACK, LEFT, MIDDLE, PERSONS, RIGHT, Painter, project
 from skelssl.report.film import frame_at, frame_times, write_film
+from skelssl.views.augmentations import AUGMENTATIONS
 
 NTU = skeletons.get("ntu25")
 
@@ -349,7 +350,7 @@ def test_arrays_that_are_no_sample(array, change, message):
         (["{store}:0", "--up", "x"], "up: expected y, -y or z, found 'x'"),
         (["{store}:0", "--units", "feet"], "units: expected metres or pixels, found 'feet'"),
         (["{store}:0", "--skeleton", "coco17"], "expected (T, M, 17, C) for 'coco17', C of 2 to 4, found"),
-        (["{store}:0", "--augment", "blur"], "augment: expected one of crop, shear, rotation, flip, pstl, pstl-matm"),
+        (["{store}:0", "--augment", "blur"], "augment: expected one of crop, crop-resize, shear, rotation, vertical-"),
         (["{store}:0", "--layout", "kinect"], "skeleton: expected one of azure32"),
         (["{store}:0", "{store}:1", "--augment", "flip"], "expected two clips at most"),
         (["{store}:0", "--colour", "red"], "unknown arguments: --colour red"),
