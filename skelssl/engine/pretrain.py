@@ -1,7 +1,6 @@
 """The training loop."""
 
 import json
-import platform
 import time
 import warnings
 from collections.abc import Iterator
@@ -9,8 +8,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import lightning_fabric
-import numpy
 import torch
 import yaml
 from lightning_fabric import Fabric
@@ -23,6 +20,7 @@ from skelssl.data.loading import Sequences, load_sequences
 from skelssl.data.store import Store
 from skelssl.engine.build import build_method
 from skelssl.engine.checkpoint import load_checkpoint, replace_file, save_checkpoint
+from skelssl.engine.environment import commit, versions
 from skelssl.engine.log import Log
 from skelssl.engine.recipe import Recipe, RecipeError, TrainingOptions, changed_keys, recipe_from_data
 from skelssl.engine.schedule import learning_rate, make_optimizer
@@ -234,6 +232,7 @@ def _begin(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> None:
         "data": store.header.hashes,
         "data_path": str(store.path.resolve()),
         "seed": recipe.training.seed,
+        "commit": commit(),
         **environment,
     }
     replace_file(out / RUN, lambda partial: partial.write_text(json.dumps(record, indent=1)))
@@ -245,13 +244,7 @@ def _environment(fabric: Fabric) -> dict[str, Any]:
     """What the last bits of weights depend on."""
     cuda = fabric.device.type == "cuda"
     return {
-        "versions": {
-            "skelkern": skelkern.__version__,
-            "torch": torch.__version__,
-            "numpy": numpy.__version__,
-            "lightning-fabric": lightning_fabric.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": versions(),
         "cpu_level": _cpu.level(),
         "threads": torch.get_num_threads(),
         "cuda": torch.version.cuda,

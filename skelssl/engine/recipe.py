@@ -75,6 +75,7 @@ class TrainingOptions:
         keep_last_batch: train on an incomplete last batch as well.
         seed: of all draws, the initialisation and dropout.
         checkpoint_every: epochs between checkpoints; there is one after the last epoch in any case.
+        probe_every: epochs between nearest-neighbour probes on a part of the training samples; 0: none.
         loading: "resident": frames live on the device; "streamed": every batch's are moved to it, read ahead by a
             thread; "auto": resident where they fit. Results are the same, and a run may be resumed with another one.
         frame_type: of the frames on the device; "bfloat16" takes half the memory and rounds to a 256th (4 mm at 1 m).
@@ -94,8 +95,57 @@ class TrainingOptions:
     keep_last_batch: bool = False
     seed: int = 0
     checkpoint_every: int = 10
+    probe_every: int = 5
     loading: Literal["auto", "resident", "streamed"] = "auto"
     frame_type: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """Training with labels: of a linear classifier, or of a whole network with one on top.
+
+    Attributes:
+        epochs: passes over the labelled samples; an incomplete last batch is trained on as well.
+        batch_size: samples of a step.
+        optimizer: "adam" or "sgd".
+        momentum, nesterov: of SGD.
+        learning_rate: in the first epoch.
+        final_learning_rate: where a half cosine takes it in the end.
+        milestones: epochs at which the rate is divided by ten; where there are any, it follows no cosine.
+        weight_decay: L2 penalty added to the gradient.
+        warmup_epochs, warmup_from_zero: as those of `TrainingOptions`.
+    """
+
+    epochs: int = 150
+    batch_size: int = 128
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: float = 0.9
+    nesterov: bool = False
+    learning_rate: float = 5e-3
+    final_learning_rate: float = 0.0
+    milestones: tuple[int, ...] = ()
+    weight_decay: float = 0.0
+    warmup_epochs: int = 0
+    warmup_from_zero: bool = True
+
+
+@dataclass(frozen=True)
+class RobustnessOptions:
+    """How test sequences are damaged; one curve for each kind of damage.
+
+    Attributes:
+        joints: numbers of joints that are lost, the same ones in all sequences of a draw.
+        frames: shares of a sequence's frames that are lost.
+        noise: standard deviations of noise on every coordinate, in the store's units.
+        turns: angles in degrees about the vertical axis.
+        draws: random damages of each level, over which results are averaged.
+    """
+
+    joints: tuple[int, ...] = (2, 4, 6, 8, 10, 12)
+    frames: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)
+    noise: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1)
+    turns: tuple[float, ...] = (15.0, 30.0, 45.0, 60.0, 90.0)
+    draws: int = 5
 
 
 @dataclass(frozen=True)
@@ -104,10 +154,18 @@ class EvaluationOptions:
 
     Attributes:
         test: samples that are tested; those of `<test>_unseen`, where a store has them, are reported as well.
-        linear_epochs, linear_learning_rate, linear_batch_size: of the linear classifier.
+        linear_epochs, linear_learning_rate, linear_batch_size, linear_optimizer, linear_momentum, linear_nesterov,
+            linear_final_learning_rate, linear_milestones: of the linear classifier, see `SolverOptions`.
+        linear_initialisation: weights start Xavier-normal ("xavier") or N(0, 0.01²) ("normal"), biases at 0.
         standardise: scale every feature by its mean and deviation over the training samples before the linear
             classifier, trained and untrained alike. Few hundred samples are too few steps to fit unscaled features.
+        exact_penalties: L2 penalties of the exact linear classifier, one of which cross-validation chooses.
         neighbours: values of k for nearest-neighbour classification.
+        fractions: labelled shares of the training samples, for the semi-supervised protocol.
+        subsets: number of labelled subsets of each fraction, drawn by different seeds.
+        finetune: training of the whole network.
+        finetunings: number of seeds with which it is trained on all labels.
+        robustness: damages of the test sequences.
         initialisations: number of untrained encoders beside the trained one.
         validation: (training, validation) splits on which choices are made; they must not touch the test split.
     """
@@ -116,10 +174,36 @@ class EvaluationOptions:
     linear_epochs: int = 150
     linear_learning_rate: float = 0.01
     linear_batch_size: int = 128
+    linear_optimizer: Literal["adam", "sgd"] = "adam"
+    linear_momentum: float = 0.9
+    linear_nesterov: bool = False
+    linear_final_learning_rate: float = 0.0
+    linear_milestones: tuple[int, ...] = ()
+    linear_initialisation: Literal["xavier", "normal"] = "xavier"
     standardise: bool = False
-    neighbours: tuple[int, ...] = (1,)
+    exact_penalties: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    neighbours: tuple[int, ...] = (1, 5, 10, 20)
+    fractions: tuple[float, ...] = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+    subsets: int = 5
+    finetune: SolverOptions = field(default_factory=SolverOptions)
+    finetunings: int = 1
+    robustness: RobustnessOptions = field(default_factory=RobustnessOptions)
     initialisations: int = 5
     validation: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def linear(self) -> SolverOptions:
+        """How the linear classifier is trained."""
+        return SolverOptions(
+            epochs=self.linear_epochs,
+            batch_size=self.linear_batch_size,
+            optimizer=self.linear_optimizer,
+            momentum=self.linear_momentum,
+            nesterov=self.linear_nesterov,
+            learning_rate=self.linear_learning_rate,
+            final_learning_rate=self.linear_final_learning_rate,
+            milestones=self.linear_milestones,
+        )
 
 
 @dataclass(frozen=True)
@@ -190,6 +274,24 @@ def load_recipe(name: str | Path, flags: Sequence[str] | None = None) -> Recipe:
         return _instantiate(parser, parser.parse_args(["--config", str(path), *flags]))
     except (jsonargparse.ArgumentError, TypeError) as error:
         raise RecipeError(f"{path.name}: {' '.join(str(error).split())}") from None
+
+
+def with_evaluation(recipe: Recipe, flags: Sequence[str]) -> Recipe:
+    """A recipe with other options of evaluation, by flags such as `--evaluation.neighbours=[1,5]`.
+
+    Raises:
+        RecipeError: an unknown key, one of another group, or a value of the wrong type.
+    """
+    for flag in flags:
+        if not flag.startswith("--evaluation."):
+            raise RecipeError(f"flags: expected --evaluation.KEY=VALUE, found {flag!r}")
+    _check_keys([flag[2:].split("=")[0] for flag in flags], recipe.method, "flags")
+    parser = _parser()
+    try:
+        given = parser.parse_object(recipe.as_data())
+        return _instantiate(parser, parser.parse_args(list(flags), namespace=given))
+    except (jsonargparse.ArgumentError, TypeError) as error:
+        raise RecipeError(f"flags: {' '.join(str(error).split())}") from None
 
 
 def recipe_from_data(data: dict[str, Any]) -> Recipe:
@@ -283,14 +385,28 @@ def _check_values(recipe: Recipe) -> None:
         ("training.weight_decay", training.weight_decay, 0),
         ("training.warmup_epochs", training.warmup_epochs, 0),
         ("training.checkpoint_every", training.checkpoint_every, 1),
+        ("training.probe_every", training.probe_every, 0),
         ("evaluation.linear_epochs", evaluation.linear_epochs, 1),
         ("evaluation.linear_batch_size", evaluation.linear_batch_size, 1),
         ("evaluation.neighbours", min(evaluation.neighbours, default=0), 1),
         ("evaluation.initialisations", evaluation.initialisations, 1),
+        ("evaluation.subsets", evaluation.subsets, 1),
+        ("evaluation.finetunings", evaluation.finetunings, 1),
+        ("evaluation.finetune.epochs", evaluation.finetune.epochs, 1),
+        ("evaluation.finetune.batch_size", evaluation.finetune.batch_size, 2),
+        ("evaluation.robustness.joints", min(evaluation.robustness.joints, default=1), 1),
+        ("evaluation.robustness.noise", min(evaluation.robustness.noise, default=0), 0),
+        ("evaluation.robustness.draws", evaluation.robustness.draws, 1),
     )
     for key, found, lowest in at_least:
         if not found >= lowest:
             raise RecipeError(f"{key}: expected at least {lowest}, found {found}")
+    if not evaluation.exact_penalties or min(evaluation.exact_penalties) <= 0:
+        raise RecipeError(f"evaluation.exact_penalties: expected some above 0, found {evaluation.exact_penalties}")
+    for key, shares, most in (("fractions", evaluation.fractions, 1.0), ("frames", evaluation.robustness.frames, 0.99)):
+        if not all(0 < share <= most for share in shares):
+            where = "evaluation." if key == "fractions" else "evaluation.robustness."
+            raise RecipeError(f"{where}{key}: expected shares in (0, {most:g}], found {shares}")
 
 
 def _dotted(data: dict[str, Any], prefix: str = "") -> list[str]:

@@ -6,18 +6,23 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from skelssl.engine.recipe import TrainingOptions
+from skelssl.engine.recipe import SolverOptions, TrainingOptions
 
 
-def make_optimizer(options: TrainingOptions, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(
+    options: TrainingOptions | SolverOptions, parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
     """The recipe's optimizer of those parameters that learn."""
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     if options.optimizer == "sgd":
-        return torch.optim.SGD(learning, momentum=options.momentum, weight_decay=options.weight_decay, fused=True)
+        nesterov = isinstance(options, SolverOptions) and options.nesterov
+        return torch.optim.SGD(
+            learning, momentum=options.momentum, weight_decay=options.weight_decay, nesterov=nesterov, fused=True
+        )
     return torch.optim.Adam(learning, weight_decay=options.weight_decay, fused=True)
 
 
-def learning_rate(options: TrainingOptions, epoch: int) -> float:
+def learning_rate(options: TrainingOptions | SolverOptions, epoch: int) -> float:
     """Warm-up by equal steps, then a half cosine (PSTL, SCC) or tenfold drops at milestones (HiCo, ISC)."""
     rate = options.learning_rate
     if epoch < options.warmup_epochs:

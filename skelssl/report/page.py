@@ -14,7 +14,8 @@ from skelssl.data.store import Store
 from skelssl.engine.checkpoint import replace_file
 from skelssl.engine.log import read_log
 from skelssl.engine.pretrain import CONFIG, RUN
-from skelssl.protocols.evaluate import PREDICTIONS, RESULTS, EvaluationError
+from skelssl.protocols.evaluate import PREDICTIONS, EvaluationError
+from skelssl.protocols.results import Result, described, read_results
 from skelssl.report.animation import animated_skeleton
 from skelssl.report.charts import bar_chart, line_chart
 
@@ -49,7 +50,7 @@ class RunData:
     config: dict[str, Any]
     record: dict[str, Any]
     log: list[dict[str, str]]
-    results: list[dict[str, Any]]
+    results: list[Result]
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -63,7 +64,7 @@ def read_run(run: Path) -> RunData:
         with np.load(run / PREDICTIONS, allow_pickle=False) as arrays:
             predictions = dict(arrays)
         config = yaml.safe_load((run / CONFIG).read_text())
-        record, results = (json.loads((run / name).read_text()) for name in (RUN, RESULTS))
+        record, results = json.loads((run / RUN).read_text()), read_results(run)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise EvaluationError(f"{run}: expected an evaluated run: {error}") from None
     return RunData(config, record, read_log(run), results, predictions)
@@ -86,7 +87,7 @@ def write_report(run: Path, store: Store, out: Path | None = None) -> Path:
         _section("What the sequences look like", _gallery(store)),
         _section("Settings", _settings(data)),
     ]
-    title = f"{data.results[0]['method']} on {data.results[0]['dataset']}"
+    title = f"{data.results[0].method} on {data.results[0].dataset}"
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -102,41 +103,42 @@ def _section(title: str, body: str) -> str:
 
 
 def _headline(data: RunData, store: Store) -> str:
-    linear = {r["encoder"]: r for r in data.results if r["protocol"] == "linear" and r["epochs"] == "last"}
+    shown = [r for r in data.results if r.protocol == "linear" and r.epochs == "last" and r.metric == "top-1"]
+    linear = {result.encoder: result for result in shown}
     trained, untrained = linear["trained"], linear["untrained"]
     sentence = (
-        f"A linear classifier on the frozen encoder recognises {trained['accuracy']:.1f} % of "
-        f"{trained['test_samples']} test sequences; on an untrained encoder {untrained['accuracy']:.1f} %."
+        f"A linear classifier on the frozen encoder recognises {trained.value:.1f} % of "
+        f"{trained.test_samples} test sequences; on an untrained encoder {untrained.value:.1f} %."
     )
     details = (
         f"{len(store)} sequences, {len(store.header.class_names)} classes, preprocessing {store.header.preprocessing}, "
-        f"stream {trained['stream']}, seed {trained['seed']}"
+        f"stream {trained.stream}, seed {trained.seed}"
     )
-    title = f"{trained['method'].upper()} on {trained['dataset']}"
+    title = f"{trained.method.upper()} on {trained.dataset}"
     return f'<h1>{escape(title)}</h1><p class="soft">{escape(details)}</p><p class="headline">{escape(sentence)}</p>'
 
 
 def _results_table(data: RunData) -> str:
     rows = []
     for result in data.results:
-        protocol = f"kNN, k = {result['k']}" if result["k"] else f"linear, {result['epochs']} epoch"
-        gain = "" if result["gain"] is None else "{:+.1f} to {:+.1f}".format(*result["gain"])
-        cells = [result["test"], protocol, result["encoder"]]
-        numbers = [str(result["test_samples"]), f"{result['accuracy']:.1f}", gain]
+        gain = "" if result.gain is None else "{:+.1f} to {:+.1f}".format(*result.gain)
+        value = result.note if result.value is None else f"{result.value:.1f}"
+        cells = [result.test, described(result), result.encoder, result.metric]
+        numbers = [str(result.test_samples), value, gain]
         rows.append(
-            f'<tr class="{escape(result["encoder"])}">'
+            f'<tr class="{escape(result.encoder)}">'
             + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
             + "".join(f'<td class="number">{escape(number)}</td>' for number in numbers)
             + "</tr>"
         )
     initialisations = data.config["evaluation"]["initialisations"]
     caption = (
-        f"Top-1 accuracy. Untrained: mean of {initialisations} initialisations with calibrated batch-norm statistics. "
+        f"Untrained: mean of {initialisations} initialisations with calibrated batch-norm statistics. "
         "Gain: 95 % interval of trained minus untrained, paired bootstrap over test sequences. The last epoch is the "
         "headline; the best one is chosen on the test sequences and only shown for comparison."
     )
-    header = "<th>test</th><th>protocol</th><th>encoder</th>" + "".join(
-        f'<th class="number">{name}</th>' for name in ("sequences", "top-1 %", "gain")
+    header = "<th>test</th><th>protocol</th><th>encoder</th><th>metric</th>" + "".join(
+        f'<th class="number">{name}</th>' for name in ("sequences", "%", "gain")
     )
     return f"<table><caption>{caption}</caption><tr>{header}</tr>{''.join(rows)}</table>"
 
@@ -150,7 +152,7 @@ def _loss_chart(data: RunData) -> str:
 
 def _class_chart(data: RunData, store: Store) -> str:
     """Linear accuracy of each class, untrained and trained."""
-    labels = store.labels[store.select(data.results[0]["test"])]
+    labels = store.labels[store.select(data.results[0].test)]
     present = [label for label in range(len(store.header.class_names)) if (labels == label).any()]
     series = {
         name: [100 * float(data.predictions[f"{name} linear 0 last"][labels == label].mean()) for label in present]

@@ -63,7 +63,7 @@ def test_from_store_to_report(work, capsys):
     page = Page((work / "run" / "report.html").read_text())
     assert page.open == []
     assert page.links == [], "the report needs no other file"
-    assert page.tags.count("tr") == 1 + 12
+    assert page.tags.count("tr") == 1 + 20
     assert page.tags.count("svg") == 2 + 3  # loss, classes, one skeleton of each class
     assert "recognises" in page.text
 

@@ -20,7 +20,7 @@ RECIPE = Recipe(
     pstl=PSTLOptions(frames=12, masked_frames=2, projector=16, masked_joints=6),
     training=TrainingOptions(epochs=4, batch_size=8, warmup_epochs=1, checkpoint_every=1, learning_rate=1e-3),
     evaluation=EvaluationOptions(
-        linear_epochs=20, initialisations=2, validation=(("view1", "view2"), ("view2", "view1"))
+        linear_epochs=20, initialisations=2, neighbours=(1, 5), validation=(("view1", "view2"), ("view2", "view1"))
     ),
 )
 
