@@ -74,13 +74,33 @@ def pretrain(arguments: argparse.Namespace, flags: list[str]) -> None:
 
 
 def evaluate(arguments: argparse.Namespace, flags: list[str]) -> None:
-    """Linear and kNN results of a run, the untrained encoder beside it."""
-    from skelssl.data.store import open_store
-    from skelssl.protocols import evaluate as protocol
+    """Results of runs by the chosen protocols, the untrained encoder beside each."""
+    from skelssl.protocols.batch import evaluate_runs
+
+    given = vars(arguments)
+    chosen = {key: given[key] for key in ("data", "out", "target", "accelerator")}
+    protocols, splits = (given[key].split(",") for key in ("protocols", "target_splits"))
+    for text in evaluate_runs(arguments.run, protocols, flags, target_splits=splits, **chosen):
+        print(text, flush=True)
+
+
+def fuse(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Linear results of all subsets of runs: their scores and their features together."""
+    from skelssl.protocols.batch import data_of
+    from skelssl.protocols.fuse import fuse as together
+    from skelssl.protocols.results import table
 
     _refuse(flags)
-    chosen, store = arguments.protocols.split(","), open_store(arguments.data)
-    print(protocol.table(protocol.evaluate(arguments.run, store, protocols=chosen, out=arguments.out)))
+    weights = None if arguments.weights is None else [float(weight) for weight in arguments.weights.split(",")]
+    print(table(together(arguments.run, data_of(arguments.run[0], arguments.data), weights=weights, out=arguments.out)))
+
+
+def compare(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Put results beside each other and beside published ones."""
+    from skelssl.protocols.compare import compare as tables
+
+    _refuse(flags)
+    print(tables(arguments.results, published=not arguments.no_published))
 
 
 def choose(arguments: argparse.Namespace, flags: list[str]) -> None:
@@ -178,16 +198,30 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--data", type=Path, required=True, help="store")
     added.add_argument("--out", type=Path, required=True, help="folder for the runs")
     added.add_argument("--grid", nargs="+", default=[], metavar="KEY=VALUE,VALUE")
-    for function in (evaluate, report):
-        added = command(function)
-        added.add_argument("run", type=Path)
-        added.add_argument("--data", type=Path, required=True, help="store")
-        added.add_argument("--out", type=Path)
-        if function is evaluate:
-            added.add_argument("--protocols", default="linear,knn", help="one or both, with a comma")
+    _add_protocols(command(evaluate), command(fuse), command(compare))
+    added = command(report)
+    added.add_argument("run", type=Path)
+    added.add_argument("--data", type=Path, required=True, help="store")
+    added.add_argument("--out", type=Path)
     _add_show(command(show))
     command(quickstart).add_argument("--out", type=Path, default=Path("skelssl-quickstart"))
     return parser
+
+
+def _add_protocols(
+    evaluated: argparse.ArgumentParser, fused: argparse.ArgumentParser, compared: argparse.ArgumentParser
+) -> None:
+    for added in (evaluated, fused):
+        added.add_argument("run", type=Path, nargs="+", help="run folders")
+        added.add_argument("--data", type=Path, help="store; by default the one of pre-training")
+        added.add_argument("--out", type=Path, help="folder for results.json")
+    evaluated.add_argument("--protocols", default="linear,knn", help="with commas; see docs/evaluation.md")
+    evaluated.add_argument("--target", type=Path, help="store of another data set, for transfer")
+    evaluated.add_argument("--target-splits", default="train,test", help="its splits for training and test")
+    evaluated.add_argument("--accelerator", default="cpu", help="where encoders run, such as cpu or cuda")
+    fused.add_argument("--weights", help="of the runs' scores, with commas; by default equal")
+    compared.add_argument("results", type=Path, nargs="+", help="results.json files, or folders with one")
+    compared.add_argument("--no-published", action="store_true", help="leave published results out")
 
 
 def _add_show(added: argparse.ArgumentParser) -> None:

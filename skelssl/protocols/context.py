@@ -41,6 +41,7 @@ class Context:
         train, test: splits of labelled samples.
         pretrained_on: data set and split of pre-training.
         device: where encoders run.
+        target, target_splits: another data set, and its splits (training, test), for transfer.
         predictions: arrays (S, ...) about the test samples that protocols leave for predictions.npz.
     """
 
@@ -51,6 +52,8 @@ class Context:
     test: str
     pretrained_on: str
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    target: Store | None = None
+    target_splits: tuple[str, str] = ("train", "test")
     predictions: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -70,7 +73,7 @@ class Context:
 
     @cached_property
     def parts(self) -> dict[str, np.ndarray]:
-        """Places of the test samples that results are given on: all, and those of `<test>_unseen`, where a store has it."""
+        """Places of the test samples of each result: all, and those of `<test>_unseen` where a store has it."""
         parts = {self.test: np.arange(len(self.samples[1]))}
         unseen = f"{self.test}_unseen"
         if unseen in self.store.splits:

@@ -9,7 +9,7 @@ import torch
 from skelssl.data.store import Store
 from skelssl.engine.checkpoint import replace_file
 from skelssl.engine.recipe import Recipe
-from skelssl.protocols import knn, linear
+from skelssl.protocols import finetune, knn, linear, robustness, semi, transfer
 from skelssl.protocols.context import Context, EvaluationError, open_context
 from skelssl.protocols.results import RESULTS, Result, table, write_results
 
@@ -21,6 +21,12 @@ PROTOCOLS: dict[str, Callable[[Context], list[Result]]] = {
     "linear": linear.run,
     "linear-exact": linear.run_exact,
     "knn": knn.run,
+    "semi": semi.run,
+    "semi-finetune": semi.run_finetuned,
+    "finetune": finetune.run,
+    "robustness": robustness.run,
+    "transfer": transfer.run,
+    "transfer-finetune": transfer.run_finetuned,
 }
 
 
@@ -34,6 +40,8 @@ def evaluate(
     out: Path | None = None,
     recipe: Recipe | None = None,
     device: torch.device | str = "cpu",
+    target: Store | None = None,
+    target_splits: tuple[str, str] = ("train", "test"),
 ) -> list[Result]:
     """Evaluates a run and writes results.json and predictions.npz; of the linear protocol also its classes.
 
@@ -46,12 +54,14 @@ def evaluate(
         out: folder for the files; by default the run folder.
         recipe: the run's, with other options of evaluation.
         device: where encoders run.
+        target, target_splits: another data set, and its splits (training, test), for the protocols of transfer.
 
     Raises:
         EvaluationError: the run is not finished, or its encoder is damaged or of another data set; an unknown protocol.
     """
     check_protocols(protocols)
     context = open_context(run, store, train, test, recipe, device)
+    context.target, context.target_splits = target, target_splits
     results = [result for protocol in protocols for result in PROTOCOLS[protocol](context)]
     write_files(out or run, context, results)
     return results

@@ -9,6 +9,7 @@ import torch
 
 from skelkern import parse_ntu_skeleton
 from skelssl import skeletons
+from skelssl.data.preprocessings import UPWARDS
 from skelssl.data.preprocessings.persons import interpolate_lost_joints
 from skelssl.data.readers import ntu
 from skelssl.data.store import Store, StoreError, open_store
@@ -24,7 +25,6 @@ LONGEST = 20_000
 FARTHEST = 1e6
 NEAR = 0.25  # of a person's size
 UNITS = ("metres", "pixels")
-UPWARDS = {"agcn": "z"}  # by preprocessing; otherwise y in metres, -y in pixels
 TRACKING_STATE = -1  # channel of a raw joint: 0 not tracked, 1 inferred, 2 tracked
 
 

@@ -1,5 +1,6 @@
 """A store and a recipe that train in seconds."""
 
+import json
 import os
 import sys
 import time
@@ -7,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from skelssl.data.store import Header, Store, open_store
 from skelssl.data.writer import write_store
@@ -42,6 +44,20 @@ def make_store(path: Path) -> Store:
     names = [f"s{number:02d}" for number in range(48)]
     header = Header("tiny", "nw_ucla20", "raw", "metres", ["a", "b", "c"], names)
     return write_store(path, header, sequences, {"labels": labels}, splits)
+
+
+def write_run(folder: Path, recipe: Recipe, store: Store) -> Path:
+    """A run as pre-training leaves it, of an encoder with fresh weights."""
+    from safetensors.torch import save_file
+
+    from skelssl.engine.build import build_method
+
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(recipe.as_data()))
+    (folder / "run.json").write_text(json.dumps({"data_path": str(store.path)}))
+    weights = build_method(recipe, store).encoder.state_dict()
+    save_file({name: tensor.clone() for name, tensor in weights.items()}, folder / "encoder.safetensors")
+    return folder
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ PREPROCESSINGS: dict[str, Preprocessing] = {
     "pyskl-official": partial(pyskl, official=True),
     "pyskl-aligned": pyskl_aligned,
 }
+UPWARDS = {"agcn": "z"}  # axis that points upwards; of others y in metres, -y in pixels
 
 
 def find_preprocessing(name: str) -> Preprocessing:
