@@ -78,7 +78,7 @@ def evaluate(arguments: argparse.Namespace, flags: list[str]) -> None:
     from skelssl.protocols.batch import evaluate_runs
 
     given = vars(arguments)
-    chosen = {key: given[key] for key in ("data", "out", "target", "accelerator")}
+    chosen = {key: given[key] for key in ("data", "out", "train", "test", "target", "accelerator")}
     protocols, splits = (given[key].split(",") for key in ("protocols", "target_splits"))
     for text in evaluate_runs(arguments.run, protocols, flags, target_splits=splits, **chosen):
         print(text, flush=True)
@@ -92,7 +92,8 @@ def fuse(arguments: argparse.Namespace, flags: list[str]) -> None:
 
     _refuse(flags)
     weights = None if arguments.weights is None else [float(weight) for weight in arguments.weights.split(",")]
-    print(table(together(arguments.run, data_of(arguments.run[0], arguments.data), weights=weights, out=arguments.out)))
+    store, splits = data_of(arguments.run[0], arguments.data), (arguments.train, arguments.test)
+    print(table(together(arguments.run, store, *splits, weights=weights, out=arguments.out)))
 
 
 def compare(arguments: argparse.Namespace, flags: list[str]) -> None:
@@ -214,6 +215,8 @@ def _add_protocols(
     for added in (evaluated, fused):
         added.add_argument("run", type=Path, nargs="+", help="run folders")
         added.add_argument("--data", type=Path, help="store; by default the one of pre-training")
+        added.add_argument("--train", help="split with labels; by default that of pre-training")
+        added.add_argument("--test", help="split to test on; by default the recipe's")
         added.add_argument("--out", type=Path, help="folder for results.json")
     evaluated.add_argument("--protocols", default="linear,knn", help="with commas; see docs/evaluation.md")
     evaluated.add_argument("--target", type=Path, help="store of another data set, for transfer")

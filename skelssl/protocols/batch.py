@@ -22,6 +22,8 @@ def evaluate_runs(
     *,
     data: Path | None = None,
     out: Path | None = None,
+    train: str | None = None,
+    test: str | None = None,
     target: Path | None = None,
     target_splits: Sequence[str] = ("train", "test"),
     accelerator: str = "cpu",
@@ -34,6 +36,7 @@ def evaluate_runs(
         flags: that change the recipes' options of evaluation, such as `--evaluation.neighbours=[1,5]`.
         data: store of all runs; by default the one that each was pre-trained on.
         out: folder for the results, of several runs with a folder for each; by default the run folders.
+        train, test: splits; by default that of pre-training, and the recipe's.
         target, target_splits: store of another data set and its splits (training, test), for transfer.
         accelerator: where encoders run.
 
@@ -53,6 +56,8 @@ def evaluate_runs(
             run,
             store,
             protocols=protocols,
+            train=train,
+            test=test,
             out=out if out is None or len(runs) == 1 else out / run.name,
             recipe=with_evaluation(load_run(run, store), flags),
             device=_device(accelerator),
