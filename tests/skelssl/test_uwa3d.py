@@ -96,7 +96,7 @@ def test_wrong_sources_are_refused(folder, tmp_path):
     (folder / "deeper" / "a01_s02_e00_v01.txt").write_text(text(motion(0)))
     with pytest.raises(StoreError, match="a01_s02_e00_v01.txt occurs more than once"):
         prepare_uwa3d(folder, tmp_path / "store")
-    with pytest.raises(StoreError, match="preprocessing: expected one of raw, centred, yaw-aligned, yaw-scaled, found 'agcn'"):
+    with pytest.raises(StoreError, match="expected one of raw, centred, yaw-aligned, yaw-scaled, found 'agcn'"):
         prepare_uwa3d(folder, tmp_path / "store", "agcn")
     for path in folder.rglob("*_v03.txt"):
         path.unlink()
