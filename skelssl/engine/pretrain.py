@@ -23,7 +23,8 @@ from skelssl.engine.checkpoint import load_checkpoint, replace_file, save_checkp
 from skelssl.engine.environment import commit, versions
 from skelssl.engine.log import Log
 from skelssl.engine.recipe import Recipe, RecipeError, TrainingOptions, changed_keys, recipe_from_data
-from skelssl.engine.schedule import learning_rate, make_optimizer
+from skelssl.engine.schedule import learning_rate, make_optimizer, set_rate
+from skelssl.engine.step import RecordedStep, autocast, recorded_step
 from skelssl.methods.method import Method
 from skelssl.protocols.features import encode, feature_std
 from skelssl.views.draws import Draws
@@ -49,7 +50,8 @@ def pretrain(recipe: Recipe, store: Store, out: Path, *, resume: bool = False, f
         store: its data set.
         out: the run folder; a finished run in it is left as it is when `resume` is set.
         resume: go on after the last complete checkpoint in `out`.
-        fabric: device, precision and processes, launched; by default one process on the best device there is.
+        fabric: device and processes, launched; by default one process on the best device there is. Its precision is
+            the recipe's matter.
 
     Raises:
         RecipeError: the store is not the recipe's, or `out` holds a run of another recipe.
@@ -89,12 +91,17 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
     model, wrapped_optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method("training_step")
     first_epoch = _restore(out, method, optimizer)  # on the device: the optimizer's state follows its parameters
+    recorded = None
+    if recipe.training.cuda_graph:
+        recorded = recorded_step(recipe.training, method, optimizer, fabric.device, fabric.world_size)
     samples = store.select(recipe.training.split)
     sequences = load_sequences(store, samples, fabric.device, recipe.training.loading, recipe.training.frame_type)
     with Log(out, first_epoch, recipe.training.epochs) if fabric.is_global_zero else nullcontext() as log:
         for epoch in range(first_epoch, recipe.training.epochs):
             start = time.perf_counter()
-            means = _train_epoch(recipe, fabric, model, wrapped_optimizer, sequences, torch.from_numpy(samples), epoch)
+            means = _train_epoch(
+                recipe, fabric, model, wrapped_optimizer, sequences, torch.from_numpy(samples), epoch, recorded
+            )
             means["feature_std"] = _watch_features(recipe, store, method, epoch)
             if log is not None:
                 log.epoch(epoch, {**means, "seconds": time.perf_counter() - start})
@@ -118,25 +125,37 @@ def batches(options: TrainingOptions, samples: Tensor, epoch: int) -> Iterator[T
 
 
 def _train_epoch(
-    recipe: Recipe, fabric: Fabric, model: Any, optimizer: Any, sequences: Sequences, samples: Tensor, epoch: int
+    recipe: Recipe,
+    fabric: Fabric,
+    model: Any,
+    optimizer: Any,
+    sequences: Sequences,
+    samples: Tensor,
+    epoch: int,
+    recorded: RecordedStep | None = None,
 ) -> dict[str, float]:
     """One pass over the data; the mean of every value that the method returns, and the learning rate."""
     options = recipe.training
     draws = Draws(options.seed, epoch)
     torch.manual_seed(draws.words(torch.tensor([fabric.global_rank]), "torch", "seed", ()).item())
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(options, epoch)
+    set_rate(optimizer, learning_rate(options, epoch))
     model.train()
     steps = [batch[fabric.global_rank :: fabric.world_size] for batch in batches(options, samples, epoch)]
     totals: dict[str, Tensor] = {}
     for number, batch in enumerate(sequences.batches(steps)):
-        values = model.training_step(batch, draws, epoch * len(steps) + number)
+        place = epoch * len(steps) + number
+        if recorded is not None:
+            values = recorded(batch, draws, place)
+        else:
+            with autocast(options, fabric.device):
+                values = model.training_step(batch, draws, place)
         if not torch.isfinite(values["loss"]):
             found = values["loss"].item()
             raise TrainingError(f"the loss is {found} in step {number} of epoch {epoch}; checkpoints are intact")
-        optimizer.zero_grad()
-        fabric.backward(values["loss"])
-        optimizer.step()
+        if recorded is None:
+            optimizer.zero_grad()
+            fabric.backward(values["loss"])
+            optimizer.step()
         totals = {name: totals.get(name, 0) + value.detach().double() for name, value in values.items()}
     means = torch.as_tensor(fabric.all_reduce(torch.stack(list(totals.values())) / len(steps)))
     return {**dict(zip(totals, means.tolist(), strict=True)), "learning_rate": learning_rate(options, epoch)}
@@ -233,6 +252,7 @@ def _begin(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> None:
         "data_path": str(store.path.resolve()),
         "seed": recipe.training.seed,
         "commit": commit(),
+        "precision": recipe.training.precision,
         **environment,
     }
     replace_file(out / RUN, lambda partial: partial.write_text(json.dumps(record, indent=1)))

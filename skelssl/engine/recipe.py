@@ -79,6 +79,9 @@ class TrainingOptions:
         loading: "resident": frames live on the device; "streamed": every batch's are moved to it, read ahead by a
             thread; "auto": resident where they fit. Results are the same, and a run may be resumed with another one.
         frame_type: of the frames on the device; "bfloat16" takes half the memory and rounds to a 256th (4 mm at 1 m).
+        precision: "bf16-mixed": products of encoders and heads in bfloat16, by torch's autocast; views, weights and
+            losses stay float32, and so does evaluation.
+        cuda_graph: losses, backward and optimizer step are recorded once and replayed as one CUDA graph.
     """
 
     split: str = "train"
@@ -98,6 +101,8 @@ class TrainingOptions:
     probe_every: int = 5
     loading: Literal["auto", "resident", "streamed"] = "auto"
     frame_type: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    cuda_graph: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from skelssl.engine.recipe import SolverOptions, TrainingOptions
 
@@ -20,6 +20,15 @@ def make_optimizer(
             learning, momentum=options.momentum, weight_decay=options.weight_decay, nesterov=nesterov, fused=True
         )
     return torch.optim.Adam(learning, weight_decay=options.weight_decay, fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the next steps; where it is a tensor, in its place, from which a CUDA graph reads it."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def learning_rate(options: TrainingOptions | SolverOptions, epoch: int) -> float:

@@ -23,8 +23,8 @@ def projection_head(in_features: int, hidden: int, out_features: int) -> nn.Sequ
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Vectors (..., D) of length 1."""
-    return nn.functional.normalize(vectors, dim=-1)
+    """Vectors (..., D) of length 1, in float32 under autocast too: similarities are divided by a small temperature."""
+    return nn.functional.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)
 
 
 def key_network(query: Network) -> Network:
@@ -43,15 +43,11 @@ class ContrastMethod(Method):
     skeleton: Skeleton
     options: Any
 
-    def training_step(self, batch: SequenceBatch, draws: Draws, step: int) -> dict[str, Tensor]:
-        """`loss` of one batch and its parts; see `Method`."""
+    def views(self, batch: SequenceBatch, draws: Draws, step: int) -> tuple[Tensor, ...]:
+        """(N, C, T, V, M) for the queries and for the keys."""
         words = draws.words_of_steps(batch.samples, VIEWS, words_needed(self.skeleton.num_joints))
         plan = contrast_views(batch.lengths.repeat(len(VIEWS)), words, self.options.views)
-        return self.losses(*sample_views(batch, [plan], self.options.stream, self.skeleton))
-
-    def losses(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-        """The losses of two views (N, C, T, V, M); moves key networks before, writes queues after."""
-        raise NotImplementedError
+        return sample_views(batch, [plan], self.options.stream, self.skeleton)
 
 
 def check_contrast(temperature: float, momentum: float, views: ContrastOptions, skeleton: Skeleton) -> None:

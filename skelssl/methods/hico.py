@@ -136,7 +136,7 @@ class HiCo(ContrastMethod):
         """The query network's."""
         return self.encoder_q.hi_encoder
 
-    def losses(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    def losses(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """The losses of two views (N, C, T, V, M); moves the key network before, writes the queues after."""
         query = self.encoder_q(first)
         with torch.no_grad():

@@ -123,7 +123,7 @@ class ISC(ContrastMethod):
         found: Any = self.queries[self.options.forms[0]]
         return found.encoder
 
-    def losses(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    def losses(self, first: Tensor, second: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """The losses of two views (N, C, T, V, M); moves the key networks before, writes the queues after."""
         queries = {form: network(first) for form, network in self.queries.items()}
         with torch.no_grad():

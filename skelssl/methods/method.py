@@ -2,6 +2,7 @@
 
 from typing import Protocol, Self
 
+import torch
 from torch import Tensor, nn
 
 from skelssl.views.augment import SequenceBatch, ViewPlan
@@ -37,6 +38,8 @@ class Method(nn.Module):
     def training_step(self, batch: SequenceBatch, draws: Draws, step: int) -> dict[str, Tensor]:
         """Loss of one batch; moves key networks and queues where the method has them.
 
+        Views are made in full precision, whatever autocast is on.
+
         Args:
             batch: sequences.
             draws: of this epoch.
@@ -45,4 +48,18 @@ class Method(nn.Module):
         Returns:
             `loss`, which has gradients, and its parts.
         """
+        with torch.autocast(batch.frames.device.type, enabled=False):
+            views = self.views(batch, draws, step)
+        return self.losses(*views)
+
+    def views(self, batch: SequenceBatch, draws: Draws, step: int) -> tuple[Tensor, ...]:
+        """What is drawn of a batch, everything that depends on the number of the step; see `training_step`."""
         raise NotImplementedError
+
+    def losses(self, *views: Tensor) -> dict[str, Tensor]:
+        """The losses of what `views` gives; see `training_step`."""
+        raise NotImplementedError
+
+    def why_views_vary(self) -> str | None:
+        """The option by which views of different steps differ in shape; None where all are alike."""
+        return None

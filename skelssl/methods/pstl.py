@@ -113,12 +113,6 @@ class PSTL(Method):
             nn.Linear(width, width, bias=False),
         )
 
-    def training_step(self, batch: SequenceBatch, draws: Draws, step: int) -> dict[str, Tensor]:
-        """`loss` of one batch and its parts `matm` and `csm`; see `Method`."""
-        anchor, still, partial, kept = self.views(batch, draws, step)
-        features = [self.encoder(anchor), self.encoder(still), self.encoder(partial, kept)]
-        return self._losses(*features)
-
     def views(self, batch: SequenceBatch, draws: Draws, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B, C, T, V, M) anchor, view without its most moving frames and partial view, and its joints."""
         own = torch.full_like(batch.samples, step) if self.options.draws_per_batch else batch.samples
@@ -129,7 +123,18 @@ class PSTL(Method):
         kept = central_spatial_masking(self.degrees, draws, key, masked_joints, repeated, CSM)
         return anchor, still, partial, kept
 
-    def _losses(self, anchor: Tensor, still: Tensor, partial: Tensor) -> dict[str, Tensor]:
+    def losses(  # type: ignore[override]
+        self, anchor: Tensor, still: Tensor, partial: Tensor, kept: Tensor
+    ) -> dict[str, Tensor]:
+        """`loss` of what `views` gives and its parts `matm` and `csm`."""
+        return self._pairs(self.encoder(anchor), self.encoder(still), self.encoder(partial, kept))
+
+    def why_views_vary(self) -> str | None:
+        """Drawn with repetition, not always as many joints remain."""
+        return "pstl.repeated_joints" if self.options.repeated_joints else None
+
+    def _pairs(self, anchor: Tensor, still: Tensor, partial: Tensor) -> dict[str, Tensor]:
+        """The losses of features (B, F)."""
         again = [anchor] if self.options.project_twice else []
         z_anchor, z_still, *z_again, z_partial = self._project([anchor, still, *again, partial])
         weight = self.options.off_diagonal_weight

@@ -163,19 +163,26 @@ class SCC(Method):
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
         self._colours: dict[tuple[str, int, torch.device], Tensor] = {}
 
-    def training_step(self, batch: SequenceBatch, draws: Draws, step: int) -> dict[str, Tensor]:
-        """`loss` of one batch and those of "fine" and "coarse" colours; see `Method`.
+    def views(self, batch: SequenceBatch, draws: Draws, step: int) -> tuple[Tensor, ...]:
+        """Clips (B, C, T, V, M), and which points of their clouds the encoder sees (B, N') where some are masked."""
+        options = self.options
+        [clips] = sample_views(batch, [self._plan(batch, draws)], options.stream, self.skeleton)
+        if options.masked_ratio == 0:
+            return (clips,)
+        frames, joints, persons = clips.shape[2:]
+        sizes = (frames, joints, persons)
+        return clips, visible_points(draws, batch.samples, sizes, options.masked_ratio, options.masked)
+
+    def losses(  # type: ignore[override]
+        self, clips: Tensor, visible: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """`loss` of what `views` gives and those of "fine" and "coarse" colours.
 
         Raises:
             ValueError: sequences have no three coordinates, or "person" colours are asked for of a single person.
         """
-        options = self.options
-        clips = sample_views(batch, [self._plan(batch, draws)], options.stream, self.skeleton)[0]
-        whole = seen = clouds(clips, options.scale, options.absent)
-        if options.masked_ratio > 0:
-            frames, joints, persons = clips.shape[2:]
-            sizes = (frames, joints, persons)
-            seen = whole.chosen(visible_points(draws, batch.samples, sizes, options.masked_ratio, options.masked))
+        whole = clouds(clips, self.options.scale, self.options.absent)
+        seen = whole if visible is None else whole.chosen(visible)
         losses = self._losses(whole, self.encoder.codes(seen), clips.shape[4])
         return {"loss": torch.stack(list(losses.values())).sum(), **{name: x.detach() for name, x in losses.items()}}
 
@@ -196,7 +203,8 @@ class SCC(Method):
         }
 
     def _distance(self, whole: Clouds, painted: Tensor, colours: Tensor) -> Tensor:
-        """Chamfer distance of the coloured cloud and what was painted (B, M, 6)."""
+        """Chamfer distance of the coloured cloud and what was painted (B, M, 6), of bfloat16 too."""
+        painted = painted.to(whole.points.dtype)
         if self.options.bounded_colours:
             painted = torch.cat((painted[:, :, :3], painted[:, :, 3:].sigmoid()), dim=2)
         coloured = torch.cat((whole.points, colours.expand(len(painted), -1, -1)), dim=2)
