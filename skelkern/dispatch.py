@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from skelkern import _cpu
+
 NAMES = ("auto", "reference", "cpu", "triton", "cuda")
 
 
@@ -171,6 +173,10 @@ def kernel_why_not(
         else:
             reasons.extend(of_device(tensor.device))
     return tuple(dict.fromkeys(reasons))
+
+
+# Where "auto" has been measured to gain by kernels of dense products: known once, as a traced function cannot ask.
+MEASURED_PROCESSOR = _cpu.level() == "avx512" and _cpu.vendor() == "AMD"
 
 
 def cpu_kernel_why_not(*tensors: torch.Tensor | None) -> tuple[str, ...]:

@@ -142,3 +142,10 @@ X, WEIGHT, BIAS = torch.zeros(2, 3), torch.zeros(6, 3), torch.zeros(6)
 def test_wrong_arguments_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
         skelkern.linear(*arguments)
+
+
+def test_auto_is_traced_as_one_graph():
+    x, weight = torch.randn(5, 7), torch.randn(3, 7)
+    torch.compiler.reset()
+    found = torch.compile(skelkern.linear, fullgraph=True, backend="eager")(x, weight)
+    assert torch.equal(found, skelkern.linear(x, weight))

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from skelkern import _cpu
 from skelkern.autocast import follow_autocast
 from skelkern.checks import check_alike, check_number, check_shape, check_tensor
-from skelkern.dispatch import Implementation, Op, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.dispatch import MEASURED_PROCESSOR, Implementation, Op, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.ops.gru import layer, reference
 from skelkern.ops.gru.packing import Frames, Sequences, lay_out
 
@@ -217,8 +216,13 @@ def _reference(x: Tensor, *rest: Any) -> reference.Layer:
 
 
 def _torchs_gru_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
-    """Reasons, measured on 2 cores, for which torch's layers are used; tensors: x, then states where they are given."""
-    if _cpu.level() != "avx512" or _cpu.vendor() != "AMD":
+    """Reasons, measured on 2 cores, for which torch's layers are used; tensors: x, then states where they are given.
+
+    None while a compiler traces, which would unroll torch's layers into every frame's operations.
+    """
+    if torch.compiler.is_compiling():
+        return ()
+    if not MEASURED_PROCESSOR:
         return ("torch's layers are as fast on this processor",)
     x, h0, *_ = (*tensors, None, None)
     if x is None or len(tensors) == 1:
@@ -232,6 +236,8 @@ def _torchs_gru_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
 
 def _torchs_lstm_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
     """The same for an LSTM: torch's, of oneDNN, has no packed form, and is slower in backward only."""
+    if torch.compiler.is_compiling():
+        return ()
     given = [tensor for tensor in tensors if tensor is not None]
     packed = any(tensor.dtype == torch.int64 for tensor in given)  # lengths, or sizes of batches
     gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
