@@ -1,11 +1,10 @@
 """The zoo of encoders: names and numbers of their weights, what the official codes compute, properties of features."""
 
 import copy
-import json
-import math
 import sys
 from pathlib import Path
 
+import parity
 import pytest
 import torch
 from torch import nn
@@ -152,41 +151,10 @@ def test_the_hierarchical_encoder_has_the_keys_of_the_public_code(kind):
     assert len(expected) == (entries - 10) // 2 - 20, "of a file with ten of queues, two encoders, five projectors each"
 
 
-def ruled_weights(encoder):
-    """Weights by a rule that needs no generator, in the order of their names."""
-    state = {}
-    for number, (key, value) in enumerate(sorted(encoder.state_dict().items())):
-        wave = torch.cos(0.7 * (torch.arange(value.numel()).square() % 1009).double() + number).view(value.shape)
-        if not value.is_floating_point():
-            state[key] = value
-        elif value.dim() > 1:
-            state[key] = (wave / math.sqrt(value[0].numel())).float()
-        elif key.endswith(("running_var", "weight")):
-            state[key] = (0.6 + 0.3 * wave).float()
-        else:
-            state[key] = (0.2 * wave).float()
-    return state
-
-
-def ruled_clips(frames):
-    sizes = (2, 3, frames, 25, 2)
-    values = torch.arange(math.prod(sizes), dtype=torch.float64)
-    return (torch.sin(values * 0.37) + torch.cos(values * values * 1e-4)).view(sizes).float()
-
-
-VECTORS = json.loads((Path(__file__).parent / "encoder_vectors.json").read_text())
-
-
-@pytest.mark.parametrize("case", VECTORS, ids=[case["name"] for case in VECTORS])
+@pytest.mark.parametrize("case", parity.VECTORS, ids=[case["name"] for case in parity.VECTORS])
 @pytest.mark.parametrize("impl", ["auto", "reference"])
 def test_features_are_those_of_the_official_codes(case, impl):
-    """`encoder_vectors.json`: every `step`-th feature by the official modules in evaluation mode."""
-    encoder = encoders.create(case["encoder"], "ntu25", **case["options"]).eval()
-    encoder.load_state_dict(ruled_weights(encoder))
-    with torch.no_grad(), skelkern.use(impl):
-        found = encoder(ruled_clips(case["frames"]))
-    expected = torch.tensor(case["features"])
-    torch.testing.assert_close(found[:, :: case["step"]], expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+    assert parity.encoder_error(case, impl) <= parity.TOLERANCE
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -378,3 +346,25 @@ def test_options_that_do_not_fit_are_named():
         HierarchicalEncoder(NTU, sequence_encoder="rnn")
     with pytest.raises(ValueError, match="expected a module with an int attribute feature_dim, found Linear"):
         HierarchicalEncoder(NTU, sequence_encoder=lambda width: nn.Linear(width, width))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bigru", {"layers": 1}),
+        ("bigru", {"layers": 1, "official_stepping": True}),
+        ("hico-gru", {"levels": 2}),
+        ("hico-lstm", {"levels": 2}),
+    ],
+)
+def test_recurrent_encoders_are_traced_as_one_graph(name, options):
+    encoder, clips = small(name, **options), clips_of(name)
+    torch.compiler.reset()
+    # torch's compiler takes recurrent modules, skelkern's among them, only where it is told to
+    with torch._dynamo.config.patch(allow_rnn=True), skelkern.use("cpu"):
+        compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
+        found, expected = compiled(clips), encoder(clips)
+        assert torch.equal(found, expected)
+        weights = list(encoder.parameters())
+        gradients = [torch.autograd.grad(y.square().sum(), weights) for y in (found, expected)]
+    assert all(map(torch.equal, *gradients))
