@@ -352,9 +352,11 @@ def test_options_that_do_not_fit_are_named():
     ("name", "options"),
     [
         ("bigru", {"layers": 1}),
-        ("bigru", {"layers": 1, "official_stepping": True}),
-        ("hico-gru", {"levels": 2}),
         ("hico-lstm", {"levels": 2}),
+        pytest.param("bigru", {"official_stepping": True}, marks=pytest.mark.slow),
+        pytest.param("bigru", {}, marks=pytest.mark.slow),
+        pytest.param("hico-gru", {}, marks=pytest.mark.slow),
+        pytest.param("hico-lstm", {}, marks=pytest.mark.slow),
     ],
 )
 def test_recurrent_encoders_are_traced_as_one_graph(name, options):

@@ -82,13 +82,13 @@ def test_losses_in_bfloat16(name):
 
 
 def test_a_run_in_bfloat16_says_so_and_resumes(store, tmp_path, monkeypatch):
-    recipe = replace(RECIPE, training=replace(RECIPE.training, epochs=3, precision="bf16-mixed"))
+    recipe = replace(RECIPE, training=replace(RECIPE.training, epochs=2, precision="bf16-mixed"))
     whole = pretrain(recipe, store, tmp_path / "whole")
     assert json.loads((whole / "run.json").read_text())["precision"] == "bf16-mixed"
     rate = pretrain_module.learning_rate
 
     def interrupted(options, epoch):
-        if epoch == 2:
+        if epoch == 1:
             raise KeyboardInterrupt
         return rate(options, epoch)
 
