@@ -35,7 +35,8 @@ class Log:
     def _write(self) -> None:
         partial = self.path.with_suffix(".partial")
         with partial.open("w", newline="") as file:
-            table = csv.DictWriter(file, fieldnames=list(self.rows[-1]))
+            # a column stands where its first value does: not every epoch has a probe
+            table = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in self.rows for name in row)))
             table.writeheader()
             table.writerows(self.rows)
         partial.replace(self.path)

@@ -26,11 +26,10 @@ from skelssl.engine.recipe import Recipe, RecipeError, TrainingOptions, changed_
 from skelssl.engine.schedule import learning_rate, make_optimizer, set_rate
 from skelssl.engine.step import RecordedStep, autocast, recorded_step
 from skelssl.methods.method import Method
-from skelssl.protocols.features import encode, feature_std
+from skelssl.protocols.health import Watch
 from skelssl.views.draws import Draws
 
 ENCODER, CONFIG, RUN = "encoder.safetensors", "config.yaml", "run.json"
-WATCHED = 64  # training samples on whose features a collapse is looked for after every epoch
 COLLAPSED = 1e-6  # of `feature_std`; what float32 rounding leaves of equal features
 
 
@@ -96,13 +95,14 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
         recorded = recorded_step(recipe.training, method, optimizer, fabric.device, fabric.world_size)
     samples = store.select(recipe.training.split)
     sequences = load_sequences(store, samples, fabric.device, recipe.training.loading, recipe.training.frame_type)
+    watch = Watch(recipe, store)
     with Log(out, first_epoch, recipe.training.epochs) if fabric.is_global_zero else nullcontext() as log:
         for epoch in range(first_epoch, recipe.training.epochs):
             start = time.perf_counter()
             means = _train_epoch(
                 recipe, fabric, model, wrapped_optimizer, sequences, torch.from_numpy(samples), epoch, recorded
             )
-            means["feature_std"] = _watch_features(recipe, store, method, epoch)
+            means |= _watch_features(watch, method, epoch)
             if log is not None:
                 log.epoch(epoch, {**means, "seconds": time.perf_counter() - start})
                 _save(recipe.training, out, epoch + 1, method, optimizer)
@@ -161,15 +161,16 @@ def _train_epoch(
     return {**dict(zip(totals, means.tolist(), strict=True)), "learning_rate": learning_rate(options, epoch)}
 
 
-def _watch_features(recipe: Recipe, store: Store, method: Method, epoch: int) -> float:
-    """How much the features of a few training sequences differ from each other."""
-    spread = feature_std(encode(method.encoder, recipe, store, store.select(recipe.training.split)[:WATCHED]))
+def _watch_features(watch: Watch, method: Method, epoch: int) -> dict[str, float]:
+    """How much the features of a few training sequences differ from each other, and what they are good for."""
+    values = watch.epoch(method.encoder, epoch)
+    spread = values["feature_std"]
     if not spread > COLLAPSED:
         raise TrainingError(
             f"the features have collapsed in epoch {epoch}, all sequences get the same (feature_std {spread:.2g}); "
             "checkpoints are intact"
         )
-    return spread
+    return values
 
 
 def _save(options: TrainingOptions, out: Path, done: int, method: Method, optimizer: torch.optim.Optimizer) -> None:

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from tiny import RECIPE, make_store
 
 from skelssl.engine import checkpoint
-from skelssl.engine import pretrain as pretrain_module
 from skelssl.engine.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from skelssl.engine.log import read_log
 from skelssl.engine.pretrain import TrainingError, _check_shares, batches, pretrain
@@ -29,6 +28,7 @@ from skelssl.engine.recipe import (
     variants,
 )
 from skelssl.engine.schedule import learning_rate, make_optimizer
+from skelssl.protocols import health
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +62,11 @@ def test_run_folder(finished):
     }
     rows = read_log(finished)
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
-    assert set(rows[0]) == {"epoch", "loss", "matm", "csm", "learning_rate", "feature_std", "seconds"}
+    assert set(rows[0]) == {
+        *("epoch", "loss", "matm", "csm", "learning_rate"),
+        *("feature_std", "effective_rank", "knn_probe", "seconds"),
+    }
+    assert [row["knn_probe"] == "" for row in rows] == [True, True, True, False], "after the last epoch"
     assert float(rows[0]["learning_rate"]) == 0
     record = json.loads((finished / "run.json").read_text())
     assert (record["threads"], record["processes"], record["seed"]) == (torch.get_num_threads(), 1, 0)
@@ -200,8 +204,11 @@ def test_a_loss_that_is_no_number_stops_with_the_checkpoint_intact(store, tmp_pa
 
 
 def test_collapsed_features_stop_the_training(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrain_module, "encode", lambda *_: torch.randn(1, 16).expand(64, 16))
-    with pytest.raises(TrainingError, match="the features have collapsed in epoch 0"):
+    monkeypatch.setattr(health, "encode", lambda *_: torch.randn(1, 16).expand(64, 16))
+    with (
+        pytest.warns(UserWarning, match="are collapsing in epoch 0"),
+        pytest.raises(TrainingError, match="the features have collapsed in epoch 0"),
+    ):
         pretrain(RECIPE, store, tmp_path / "run")
 
 
