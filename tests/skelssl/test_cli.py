@@ -11,6 +11,7 @@ from tiny import RECIPE, make_store
 from skelssl import quickstart
 from skelssl.cli import main
 from skelssl.engine.recipe import names
+from skelssl.protocols.results import read_results
 
 ROOT = Path(__file__).parents[2]
 SHORT = [
@@ -57,7 +58,7 @@ def test_from_store_to_report(work, capsys):
     main(["verify", store])
     assert "fit for use" in capsys.readouterr().out
     main(["pretrain", str(work / "tiny.yaml"), "--data", store, "--out", run, "--training.epochs=2"])
-    main(["evaluate", run, "--data", store])
+    main(["evaluate", run])  # on the data that the run names
     assert re.search(r"test_unseen +18 +knn, k = 1 +trained", capsys.readouterr().out)
     main(["report", run, "--data", store])
     page = Page((work / "run" / "report.html").read_text())
@@ -66,6 +67,19 @@ def test_from_store_to_report(work, capsys):
     assert page.tags.count("tr") == 1 + 20
     assert page.tags.count("svg") == 2 + 3  # loss, classes, one skeleton of each class
     assert "recognises" in page.text
+
+
+def test_evaluation_by_flags_and_fusion(work, capsys):
+    run, out = str(work / "run"), work / "chosen"
+    flags = ["--protocols", "knn", "--evaluation.neighbours=[2]", "--train", "view1", "--test", "view2"]
+    main(["evaluate", run, *flags, "--out", str(out)])
+    assert {(r.train, r.test, r.k) for r in read_results(out)} == {("view1", "view2", 2), ("view1", "view2", 0)}
+    main(["fuse", run, "--out", str(out)])
+    assert "linear, joint, last epoch" in capsys.readouterr().out
+    for wrong, message in (("--training.epochs=3", "expected --evaluation.KEY=VALUE"), ("--target-splits=a", "two")):
+        with pytest.raises(SystemExit):
+            main(["evaluate", run, wrong])
+        assert message in capsys.readouterr().err
 
 
 def test_synth(tmp_path, capsys):
@@ -163,7 +177,7 @@ def test_help_is_quick_and_runs_as_a_module():
     assert run_python(script).stdout.split() == ["False"]
     found = subprocess.run([sys.executable, "-m", "skelssl", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0
-    commands = "prepare synth verify convert recipes pretrain evaluate choose show report quickstart"
+    commands = "prepare synth verify convert recipes pretrain evaluate fuse compare choose show report quickstart"
     for command in commands.split():
         assert command in found.stdout
 
