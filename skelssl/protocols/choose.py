@@ -11,8 +11,6 @@ from skelssl.engine.pretrain import ENCODER, pretrain
 from skelssl.engine.recipe import Recipe, RecipeError, load_recipe
 from skelssl.protocols.evaluate import evaluate
 
-K = 1  # neighbours of the kNN that is shown
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -67,10 +65,11 @@ def _score(
     if not (run / ENCODER).exists():
         pretrain(recipe, store, run, resume=True)
     results = evaluate(run, store, train=train, test=validation)
+    k = recipe.evaluation.neighbours[0]
     found = {
         (r.protocol, r.encoder): r.value or 0.0
         for r in results
-        if r.test == validation and r.epochs != "best" and r.metric == "top-1" and r.k in (0, K)
+        if r.test == validation and r.epochs != "best" and r.metric == "top-1" and r.k in (0, k)
     }
     return found["linear", "trained"], found["knn", "trained"], found["linear", "untrained"]
 

@@ -1,5 +1,7 @@
 """All protocols of a run, the untrained encoder beside the trained one."""
 
+import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from skelssl.engine.checkpoint import replace_file
 from skelssl.engine.recipe import Recipe
 from skelssl.protocols import finetune, knn, linear, robustness, semi, transfer
 from skelssl.protocols.context import Context, EvaluationError, open_context
-from skelssl.protocols.results import RESULTS, Result, table, write_results
+from skelssl.protocols.results import RESULTS, Result, ResultsError, read_results, table, write_results
 
 __all__ = ["PREDICTIONS", "PROTOCOLS", "RESULTS", "EvaluationError", "Result", "evaluate", "table"]
 
@@ -79,13 +81,31 @@ def check_protocols(protocols: Sequence[str]) -> None:
 
 
 def write_files(out: Path, context: Context, results: Sequence[Result]) -> None:
-    """Writes results.json, predictions.npz and, after the linear protocol, classes.csv and confusion.csv."""
-    write_results(out, results)
+    """Writes results.json, predictions.npz and, after the linear protocol, classes.csv and confusion.csv.
+
+    What other protocols have left in the first two stays there.
+    """
+    before, arrays = _left_by_others(out, {result.protocol for result in results})
+    arrays |= context.predictions
+    write_results(out, [*results, *before])
 
     def save(partial: Path) -> None:
         with partial.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **context.predictions)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     replace_file(out / PREDICTIONS, save)
     if "trained linear scores" in context.predictions:
         linear.write_classes(out, context)
+
+
+def _left_by_others(out: Path, protocols: set[str]) -> tuple[list[Result], dict[str, np.ndarray]]:
+    """Results of other protocols that a folder holds, and all its arrays; of files that cannot be read, none."""
+    if not (out / RESULTS).exists():
+        return [], {}
+    try:
+        before = [result for result in read_results(out) if result.protocol not in protocols]
+        with np.load(out / PREDICTIONS, allow_pickle=False) as file:
+            return before, dict(file)
+    except (ResultsError, OSError, ValueError, zipfile.BadZipFile) as error:
+        warnings.warn(f"results of an earlier evaluation are replaced: {error}", stacklevel=3)
+        return [], {}

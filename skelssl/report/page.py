@@ -102,10 +102,22 @@ def _section(title: str, body: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
 
+def _linear(data: RunData, encoder: str) -> Result:
+    """The headline's row of an encoder: last epoch, all test samples.
+
+    Raises:
+        EvaluationError: the linear protocol has not been run.
+    """
+    wanted = ("linear", "last", "top-1", encoder)
+    for row in data.results:
+        found = (row.protocol, row.epochs, row.metric, row.encoder)
+        if found == wanted and not row.test.endswith("_unseen"):
+            return row
+    raise EvaluationError("results: expected those of the protocol linear, found none")
+
+
 def _headline(data: RunData, store: Store) -> str:
-    shown = [r for r in data.results if r.protocol == "linear" and r.epochs == "last" and r.metric == "top-1"]
-    linear = {result.encoder: result for result in shown}
-    trained, untrained = linear["trained"], linear["untrained"]
+    trained, untrained = (_linear(data, encoder) for encoder in ("trained", "untrained"))
     sentence = (
         f"A linear classifier on the frozen encoder recognises {trained.value:.1f} % of "
         f"{trained.test_samples} test sequences; on an untrained encoder {untrained.value:.1f} %."
@@ -152,7 +164,7 @@ def _loss_chart(data: RunData) -> str:
 
 def _class_chart(data: RunData, store: Store) -> str:
     """Linear accuracy of each class, untrained and trained."""
-    labels = store.labels[store.select(data.results[0].test)]
+    labels = store.labels[store.select(_linear(data, "trained").test)]
     present = [label for label in range(len(store.header.class_names)) if (labels == label).any()]
     series = {
         name: [100 * float(data.predictions[f"{name} linear 0 last"][labels == label].mean()) for label in present]

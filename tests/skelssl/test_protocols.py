@@ -1,3 +1,4 @@
+import csv
 import re
 from dataclasses import replace
 
@@ -87,6 +88,26 @@ def test_one_protocol_alone(run, store, tmp_path):
     for protocols in (["knn", "fusion"], []):
         with pytest.raises(EvaluationError, match="protocols: expected some of linear, .*knn.*, found"):
             evaluate(run, store, protocols=protocols, out=tmp_path)
+
+
+def test_results_of_other_protocols_are_kept(run, store, tmp_path):
+    knn = evaluate(run, store, protocols=["knn"], out=tmp_path)
+    linear_ = evaluate(run, store, protocols=["linear"], out=tmp_path)
+    assert read_results(tmp_path) == [*linear_, *knn]
+    with np.load(tmp_path / "predictions.npz") as arrays:
+        assert {"trained knn 1", "trained linear 0 last"} <= set(arrays)
+    with (tmp_path / "classes.csv").open() as file:
+        classes = list(csv.reader(file))
+    with (tmp_path / "confusion.csv").open() as file:
+        counts = [[int(number) for number in row[1:]] for row in list(csv.reader(file))[1:]]
+    assert [row[0] for row in classes] == ["class", "a", "b", "c"]
+    assert [sum(row) for row in counts] == [8, 8, 8] == [int(row[1]) for row in classes[1:]]
+    right = next(r.value for r in linear_ if (r.test, r.encoder, r.epochs) == ("test", "trained", "last"))
+    assert sum(counts[label][label] for label in range(3)) == pytest.approx(24 * right / 100)
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.warns(UserWarning, match=r"are replaced: .*schema: expected 1, found None"):
+        assert evaluate(run, store, protocols=["knn"], out=tmp_path) == knn
+    assert read_results(tmp_path) == knn
 
 
 def test_ties_of_votes_go_to_the_more_similar_class():
