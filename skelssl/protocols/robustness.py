@@ -172,15 +172,20 @@ def _encoded(encoder: nn.Module, clips: Tensor, kept: Tensor | None) -> Tensor:
 
 
 def _correct(context: Context, skeleton: Skeleton, damage: Damage) -> dict[str, np.ndarray]:
-    """(draws, S) which test samples are classified correctly, by encoder; of untrained ones the mean."""
+    """(repeats, S) which test samples are classified correctly, by encoder.
+
+    Every draw meets one untrained encoder, in turn, and every encoder a draw: all pairs would cost five times as much.
+    """
     correct: dict[str, list[np.ndarray]] = {name: [] for name in ENCODERS}
-    for change, kept in zip(damage.changes, damage.kept, strict=True):
+    draws = len(damage.changes)
+    for draw, (change, kept) in enumerate(zip(damage.changes, damage.kept, strict=True)):
         clips = [
             _damaged(context, skeleton, change, part) for part in torch.from_numpy(context.samples[1]).split(BATCH)
         ]
         for name in ENCODERS:
-            found = [_right(context, name, number, clips, kept) for number in range(len(context.encoders[name]))]
-            correct[name].append(np.mean(found, axis=0))
+            count = len(context.encoders[name])
+            for pair in range(draw, max(draws, count), draws):
+                correct[name].append(_right(context, name, pair % count, clips, kept))
     return {name: np.stack(rows) for name, rows in correct.items()}
 
 
