@@ -20,6 +20,7 @@ from skelkern.ops.sample_clips import sample_clips
 from skelkern.ops.sample_clips.times import mirror_times, nearest_times, resize_times
 from skelkern.ops.temporal_conv import NormRelu, temporal_conv
 from skelkern.ops.unified_downsampling import unified_downsampling
+from skelkern.processes import gathered, joint_batch
 
 __version__ = "0.1.0"
 
@@ -34,9 +35,11 @@ __all__ = [
     "empty_cache",
     "explain",
     "farthest_point_sample",
+    "gathered",
     "graph_conv",
     "gru",
     "info_nce",
+    "joint_batch",
     "knn",
     "linear",
     "lstm",

@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.rnn import PackedSequence
 
 from skelkern.dispatch import cpu_kernel_why_not
+from skelkern.joint_norm import Statistics, joint_arguments
 from skelkern.ops.block_tail import BLOCK_TAIL, block_tail
 from skelkern.ops.edge_conv import edge_conv
 from skelkern.ops.graph_conv import graph_conv
@@ -16,8 +17,7 @@ from skelkern.ops.gru.packing import Sequences
 from skelkern.ops.linear import linear
 from skelkern.ops.temporal_conv import TEMPORAL_CONV, NormRelu, temporal_conv
 from skelkern.ops.unified_downsampling import unified_downsampling
-
-Statistics = tuple[Tensor, Tensor]  # mean and biased variance of every channel
+from skelkern.processes import current_batch
 
 
 def norm_arguments(norm: _BatchNorm) -> dict[str, Any]:
@@ -39,6 +39,18 @@ def norm_arguments(norm: _BatchNorm) -> dict[str, Any]:
     }
 
 
+def norm_of(x: Tensor, norm: _BatchNorm, statistics: Statistics | None = None) -> dict[str, Any]:
+    """`norm_arguments` for x (N, C, *), over the batch of all processes within `skelkern.joint_batch`.
+
+    Args:
+        x: what is normalised.
+        norm: the module.
+        statistics: of x, where they are known.
+    """
+    named, batch = norm_arguments(norm), current_batch()
+    return joint_arguments(x, named, batch, statistics) if batch is not None and named["training"] else named
+
+
 def new_seed(x: Tensor) -> Tensor:
     """Seed of a call's dropout, from torch's generator."""
     return torch.randint(2**63 - 1, (), device=x.device)
@@ -57,7 +69,7 @@ def tail(
     seed = new_seed(x) if share > 0 else None
     given = statistics if norm.training else None
     options: dict[str, Any] = {"dropout": share, "seed": seed, "relu": relu, "statistics": given}
-    return block_tail(x, residual=residual, **norm_arguments(norm), **options)
+    return block_tail(x, residual=residual, **norm_of(x, norm, given), **options)
 
 
 def convolve(
@@ -70,7 +82,7 @@ def convolve(
         # torch's convolution folds nothing in: the kernels of `block_tail` do what surrounds it
         x, norm, with_statistics = x if norm is None else tail(x, norm), None, False
     steps = (int(value[0]) for value in (convolution.stride, convolution.padding, convolution.dilation))
-    before = None if norm is None else NormRelu(**norm_arguments(norm))
+    before = None if norm is None else NormRelu(**norm_of(x, norm))
     found = temporal_conv(
         x,
         convolution.weight,
@@ -112,13 +124,14 @@ def sum_behind_graph(x: Tensor, weight: Tensor, bias: Tensor, adjacency: Tensor)
 def edge_layer(layers: Any, x: Tensor, neighbors: Tensor, mask: Tensor | None = None) -> Tensor:
     """An edge convolution of (1 x 1 convolution, normalisation, LeakyReLU): x (B, N, C), neighbors (B, N, k)."""
     convolution, norm, activation = layers
-    named = norm_arguments(norm)
+    named, batch = norm_arguments(norm), current_batch()
     affine = named.pop("weight"), named.pop("bias")
     return edge_conv(
         *(x, neighbors, convolution.weight.flatten(1), *affine),
         **named,
         negative_slope=activation.negative_slope,
         mask=mask,
+        group=None if batch is None else batch.group,
     )
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from skelkern.checks import check_number, check_shape, check_tensor
+from skelkern.processes import gathered
 
 
 class MemoryQueue(nn.Module):
@@ -35,21 +36,28 @@ class MemoryQueue(nn.Module):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
-    def enqueue(self, keys: Tensor) -> None:
-        """Writes keys (B, dim) of any number at the pointer and behind it, around the end where they reach it.
+    def enqueue(self, keys: Tensor, share: float = 1.0) -> None:
+        """Writes keys of any number at the pointer and behind it, around the end where they reach it.
 
-        Under torch.distributed the keys of all processes are written in the order of their ranks, so that all queues
-        stay equal; the processes must bring the same number.
+        Within `skelkern.joint_batch` these are the keys of all processes in the order of samples, so that all queues
+        stay equal.
+
+        Args:
+            keys: (B, dim), or (B, P, dim) of P keys of each sample.
+            share: of the keys that is written, the first ones, at least one.
 
         Raises:
             TypeError: keys are no floating-point tensor.
-            ValueError: keys have another dimension or device than the queue.
+            ValueError: keys have another dimension or device than the queue, or the share is not in [0, 1].
         """
         check_tensor("keys", keys)
-        check_shape("keys", keys, "B D", {"D": self.queue.shape[1]})
+        check_shape("keys", keys, "B P D" if keys.dim() == 3 else "B D", {"D": self.queue.shape[1]})
+        check_number("share", share, 0, 1)
         if keys.device != self.queue.device:
             raise ValueError(f"keys: expected the queue's device {self.queue.device}, found {keys.device}")
-        keys = _gathered(keys.detach().to(self.queue.dtype))
+        keys = gathered(keys.detach().to(self.queue.dtype)).flatten(0, -2)
+        if share < 1:
+            keys = keys[: max(1, round(keys.shape[0] * share))]
         size, count = self.written, keys.shape[0]
         kept = min(size, count)
         places = torch.arange(count - kept, count, device=keys.device)
@@ -59,16 +67,6 @@ class MemoryQueue(nn.Module):
     def extra_repr(self) -> str:
         size, dim = self.queue.shape
         return f"size={size}, dim={dim}"
-
-
-def _gathered(keys: Tensor) -> Tensor:
-    """Keys of all processes, by rank."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return keys
-    parts = [torch.empty_like(keys) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, keys.contiguous())
-    return torch.cat(parts)
 
 
 @torch.no_grad()

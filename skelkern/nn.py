@@ -16,10 +16,12 @@ from skelkern.ops.gru.packing import Sequences
 from skelkern.ops.info_nce import info_nce
 from skelkern.ops.knn import knn
 from skelkern.ops.linear import linear
+from skelkern.processes import current_batch
 
 __all__ = [
     "GRU",
     "LSTM",
+    "BatchNorm1d",
     "BlockTail",
     "Chamfer",
     "CrossCorrelationLoss",
@@ -55,6 +57,20 @@ class GraphConv(nn.Module):
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
         """x (N, C, T, V), adjacency (K, V, V) or (N, K, V, V) -> (N, C', T, V); see `skelkern.graph_conv`."""
         return graph_conv(x, self.conv.weight, self.conv.bias, adjacency)
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """`torch.nn.BatchNorm1d` that takes the statistics of all processes within `skelkern.joint_batch`, on any device.
+
+    Elsewhere, and in evaluation mode, torch's own forward. For two dimensions there is `BlockTail(C, relu=False)`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C) or (N, C, L) -> the same shape."""
+        if current_batch() is None or not self.training:
+            return super().forward(input)
+        self._check_input_dim(input)
+        return tail(input, self, relu=False)
 
 
 class BlockTail(nn.BatchNorm2d):

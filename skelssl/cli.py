@@ -3,7 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def prepare(arguments: argparse.Namespace, flags: list[str]) -> None:
@@ -59,29 +61,36 @@ def recipes(arguments: argparse.Namespace, flags: list[str]) -> None:
 
 def pretrain(arguments: argparse.Namespace, flags: list[str]) -> None:
     """Train an encoder by a recipe."""
-    from lightning_fabric import Fabric
-
     from skelssl.data.store import open_store
     from skelssl.engine.pretrain import pretrain as train
+    from skelssl.engine.processes import launched
     from skelssl.engine.recipe import load_recipe
 
     recipe = load_recipe(arguments.recipe, flags)
-    strategy = "ddp" if arguments.devices > 1 else "auto"
-    fabric = Fabric(accelerator=arguments.accelerator, devices=arguments.devices, strategy=strategy)
-    fabric.launch()
+    fabric = launched(arguments.accelerator, arguments.devices)
     run = train(recipe, open_store(arguments.data), arguments.out, resume=arguments.resume, fabric=fabric)
-    print(f"run: {run}")
+    if fabric.is_global_zero:
+        print(f"run: {run}")
 
 
 def evaluate(arguments: argparse.Namespace, flags: list[str]) -> None:
     """Results of runs by the chosen protocols, the untrained encoder beside each."""
+    from skelssl.engine.processes import launched
     from skelssl.protocols.batch import evaluate_runs
+    from skelssl.protocols.features import shared_encoding
 
     given = vars(arguments)
-    chosen = {key: given[key] for key in ("data", "out", "train", "test", "target", "accelerator")}
+    chosen = {key: given[key] for key in ("data", "out", "train", "test", "target")}
     protocols, splits = (given[key].split(",") for key in ("protocols", "target_splits"))
-    for text in evaluate_runs(arguments.run, protocols, flags, target_splits=splits, **chosen):
-        print(text, flush=True)
+    fabric = launched(arguments.accelerator, arguments.devices)
+    with shared_encoding() if fabric.world_size > 1 else nullcontext(), TemporaryDirectory() as elsewhere:
+        if not fabric.is_global_zero:  # one process writes
+            chosen["out"] = Path(elsewhere)
+        for text in evaluate_runs(
+            arguments.run, protocols, flags, target_splits=splits, device=fabric.device, **chosen
+        ):
+            if fabric.is_global_zero:
+                print(text, flush=True)
 
 
 def fuse(arguments: argparse.Namespace, flags: list[str]) -> None:
@@ -221,7 +230,8 @@ def _add_protocols(
     evaluated.add_argument("--protocols", default="linear,knn", help="with commas; see docs/evaluation.md")
     evaluated.add_argument("--target", type=Path, help="store of another data set, for transfer")
     evaluated.add_argument("--target-splits", default="train,test", help="its splits for training and test")
-    evaluated.add_argument("--accelerator", default="cpu", help="where encoders run, such as cpu or cuda")
+    evaluated.add_argument("--accelerator", default="cpu", help="where encoders run, cpu, cuda or auto")
+    evaluated.add_argument("--devices", type=int, default=1, help="number of processes, which share the encoding")
     fused.add_argument("--weights", help="of the runs' scores, with commas; by default equal")
     compared.add_argument("results", type=Path, nargs="+", help="results.json files, or folders with one")
     compared.add_argument("--no-published", action="store_true", help="leave published results out")

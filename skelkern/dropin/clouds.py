@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skelkern.blocks import edge_layer, fold, norm_arguments
+from skelkern.blocks import edge_layer, fold, tail
 from skelkern.dropin.replacement import Replacement
 from skelkern.dropin.stgcn import is_chain
-from skelkern.ops.block_tail import block_tail
 from skelkern.ops.knn import knn
 from skelkern.ops.temporal_conv import temporal_conv
 
@@ -56,8 +55,7 @@ def _pointwise(layers: Any, points: Tensor) -> Tensor:
     convolution, norm, activation = layers
     x = points.transpose(1, 2).unsqueeze(3)
     y, *statistics = temporal_conv(x, convolution.weight, convolution.bias, with_statistics=True)
-    given = (statistics[0], statistics[1]) if norm.training else None
-    y = block_tail(y, **norm_arguments(norm), relu=False, statistics=given)
+    y = tail(y, norm, relu=False, statistics=(statistics[0], statistics[1]))
     activated: Tensor = activation(y[..., 0])
     return activated
 

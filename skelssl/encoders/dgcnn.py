@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from skelkern import linear
 from skelkern.blocks import norm_arguments
 from skelkern.nn import EdgeConv
+from skelkern.processes import current_batch, summed
 from skelkern.statistics import update_running
 
 
@@ -77,15 +78,17 @@ def pooled_layer(layers: Any, x: Tensor, mask: Tensor | None = None) -> Tensor:
 def _mapped_statistics(x: Tensor, weight: Tensor, mask: Tensor | None, named: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """(F) mean and biased variance of the products of all points that count; running ones are moved towards them."""
     count = x.shape[0] * x.shape[1] if mask is None else mask.sum()
+    if current_batch() is not None:
+        count = summed(torch.as_tensor(count, device=x.device))
     x = x.flatten(0, 1)
     if mask is not None:
         x = x * mask.flatten()[:, None]
-    mean = x.sum(dim=0) / count
+    mean = summed(x.sum(dim=0)) / count
     centred = x - mean.detach()  # as their sum is 0, the mean's own gradient is 0 here
     if mask is not None:
         centred = centred * mask.flatten()[:, None]
     # the gradient of a symmetric product is twice that of one of its factors
-    half = linear(centred.t().detach(), centred.t()) / count
+    half = summed(linear(centred.t().detach(), centred.t())) / count
     mapped = linear(weight, 2 * half - half.detach())
     mean, variance = weight @ mean, (mapped * weight).sum(dim=1)
     statistics = (mean.detach(), variance.detach(), count)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from skelkern.nn import STGCNBlock
+from skelkern.nn import BatchNorm1d, STGCNBlock
 from skelssl.encoders.clips import check_clips
 from skelssl.skeletons import Skeleton
 from skelssl.skeletons.graph import adjacency
@@ -40,7 +40,7 @@ class STGCN(nn.Module):
         self.renormalise = renormalise
         self.register_buffer("A", torch.from_numpy(adjacency(skeleton)))
         subsets, joints, _ = self.A.shape
-        self.data_bn = nn.BatchNorm1d(in_channels * joints)
+        self.data_bn = BatchNorm1d(in_channels * joints)
         self.st_gcn_networks = nn.ModuleList(
             STGCNBlock(*channels, subsets, stride, dropout if number > 0 else 0.0, residual=number > 0)
             for number, (channels, stride) in enumerate(_blocks(in_channels, hidden_channels, feature_dim))

@@ -4,7 +4,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from skelssl.engine.recipe import Recipe, RecipeError, TrainingOptions, changed_
 from skelssl.engine.schedule import learning_rate, make_optimizer, set_rate
 from skelssl.engine.step import RecordedStep, autocast, recorded_step
 from skelssl.methods.method import Method
+from skelssl.protocols.features import shared_encoding
 from skelssl.protocols.health import Watch
 from skelssl.views.draws import Draws
 
@@ -42,7 +43,7 @@ def pretrain(recipe: Recipe, store: Store, out: Path, *, resume: bool = False, f
 
     On one machine, with the same number of threads and the same SIMD level, a run that was interrupted at any moment
     and resumed ends in bitwise the same weights as one that was not. With several processes each takes its share of
-    every batch: losses and batch statistics are those of the shares, gradients their mean.
+    every batch, and statistics, losses, queues and gradients are those of the whole batch.
 
     Args:
         recipe: every choice.
@@ -60,7 +61,7 @@ def pretrain(recipe: Recipe, store: Store, out: Path, *, resume: bool = False, f
     """
     fabric = fabric or Fabric(devices=1)
     _check_store(recipe, store)
-    _check_shares(recipe.training, fabric)
+    _check_batches(recipe.training, len(store.select(recipe.training.split)), fabric.world_size)
     _check_folder(recipe, store, out, resume)
     fabric.barrier()  # every process has looked before one of them writes
     with reused_memory():
@@ -93,6 +94,11 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
     recorded = None
     if recipe.training.cuda_graph:
         recorded = recorded_step(recipe.training, method, optimizer, fabric.device, fabric.world_size)
+    expected = fabric.broadcast(first_epoch)
+    if first_epoch != expected:
+        raise TrainingError(
+            f"{out}: expected the folder that the first process sees, after epoch {expected}, found epoch {first_epoch}"
+        )
     samples = store.select(recipe.training.split)
     sequences = load_sequences(store, samples, fabric.device, recipe.training.loading, recipe.training.frame_type)
     watch = Watch(recipe, store)
@@ -102,7 +108,8 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
             means = _train_epoch(
                 recipe, fabric, model, wrapped_optimizer, sequences, torch.from_numpy(samples), epoch, recorded
             )
-            means |= _watch_features(watch, method, epoch)
+            with shared_encoding() if fabric.world_size > 1 else nullcontext():
+                means |= _watch_features(watch, method, epoch)
             if log is not None:
                 log.epoch(epoch, {**means, "seconds": time.perf_counter() - start})
                 _save(recipe.training, out, epoch + 1, method, optimizer)
@@ -116,11 +123,14 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
     return out
 
 
-def batches(options: TrainingOptions, samples: Tensor, epoch: int) -> Iterator[Tensor]:
-    """The epoch's batches of samples, in an order that depends on seed and epoch alone."""
+def batches(options: TrainingOptions, samples: Tensor, epoch: int, processes: int = 1) -> Iterator[Tensor]:
+    """The epoch's batches of samples, in an order that depends on seed and epoch alone.
+
+    An incomplete last batch is kept where that is wanted and there is a sample for every process, at least two in all.
+    """
     order = samples[Draws(options.seed, epoch).permutation("loader", "order", len(samples))]
     for batch in order.split(options.batch_size):
-        if len(batch) == options.batch_size or (options.keep_last_batch and len(batch) > 1):
+        if len(batch) == options.batch_size or (options.keep_last_batch and len(batch) >= max(2, processes)):
             yield batch
 
 
@@ -135,30 +145,37 @@ def _train_epoch(
     recorded: RecordedStep | None = None,
 ) -> dict[str, float]:
     """One pass over the data; the mean of every value that the method returns, and the learning rate."""
-    options = recipe.training
+    options, processes = recipe.training, fabric.world_size
     draws = Draws(options.seed, epoch)
     torch.manual_seed(draws.words(torch.tensor([fabric.global_rank]), "torch", "seed", ()).item())
     set_rate(optimizer, learning_rate(options, epoch))
     model.train()
-    steps = [batch[fabric.global_rank :: fabric.world_size] for batch in batches(options, samples, epoch)]
+    steps = list(batches(options, samples, epoch, processes))
     totals: dict[str, Tensor] = {}
-    for number, batch in enumerate(sequences.batches(steps)):
+    for number, batch in enumerate(sequences.batches([step[fabric.global_rank :: processes] for step in steps])):
         place = epoch * len(steps) + number
         if recorded is not None:
             values = recorded(batch, draws, place)
         else:
-            with autocast(options, fabric.device):
+            with _joint(processes, len(steps[number])), autocast(options, fabric.device):
                 values = model.training_step(batch, draws, place)
-        if not torch.isfinite(values["loss"]):
-            found = values["loss"].item()
-            raise TrainingError(f"the loss is {found} in step {number} of epoch {epoch}; checkpoints are intact")
+        weight = len(batch.samples) * processes / len(steps[number])
+        loss = values["loss"] * weight
+        mean = torch.as_tensor(fabric.all_reduce(loss.detach().clone()))  # so that all processes stop
+        if not torch.isfinite(mean):
+            raise TrainingError(f"the loss is {mean.item()} in step {number} of epoch {epoch}; checkpoints are intact")
         if recorded is None:
             optimizer.zero_grad()
-            fabric.backward(values["loss"])
+            fabric.backward(loss)
             optimizer.step()
-        totals = {name: totals.get(name, 0) + value.detach().double() for name, value in values.items()}
+        totals = {name: totals.get(name, 0) + weight * value.detach().double() for name, value in values.items()}
     means = torch.as_tensor(fabric.all_reduce(torch.stack(list(totals.values())) / len(steps)))
     return {**dict(zip(totals, means.tolist(), strict=True)), "learning_rate": learning_rate(options, epoch)}
+
+
+def _joint(processes: int, samples: int) -> AbstractContextManager[object]:
+    """Statistics, queues and losses of a batch's shares are those of the joined batch."""
+    return skelkern.joint_batch(samples) if processes > 1 else nullcontext()
 
 
 def _watch_features(watch: Watch, method: Method, epoch: int) -> dict[str, float]:
@@ -200,23 +217,16 @@ def _check_store(recipe: Recipe, store: Store) -> None:
     ):
         if expected != found:
             raise RecipeError(f"{store.path}: expected {name} {expected!r}, as the recipe says, found {found!r}")
-    samples = len(store.select(recipe.training.split))
-    if samples < recipe.training.batch_size and not recipe.training.keep_last_batch:
-        raise RecipeError(
-            f"batch_size: expected at most the {samples} samples of the split, found {recipe.training.batch_size}"
-        )
 
 
-def _check_shares(options: TrainingOptions, fabric: Fabric) -> None:
-    """Every process needs as many samples of a batch, and at least two for its batch statistics."""
-    processes = fabric.world_size
-    if options.batch_size % processes or options.batch_size < 2 * processes:
-        raise RecipeError(
-            f"batch_size: expected a multiple of {processes}, at least two samples for each of the {processes} "
-            f"processes, found {options.batch_size}"
-        )
-    if processes > 1 and options.keep_last_batch:
-        raise RecipeError("keep_last_batch: expected false with several processes, found true")
+def _check_batches(options: TrainingOptions, samples: int, processes: int) -> None:
+    """There must be a batch, and a sample of it for every process."""
+    size = min(options.batch_size, samples) if options.keep_last_batch else options.batch_size
+    if size > samples:
+        raise RecipeError(f"batch_size: expected at most the {samples} samples of the split, found {size}")
+    if size < max(2, processes):
+        wanted = f"at least two samples and one for each process of {processes}"
+        raise RecipeError(f"batch_size: expected {wanted}, found {size}")
 
 
 def _check_folder(recipe: Recipe, store: Store, out: Path, resume: bool) -> None:
@@ -244,7 +254,8 @@ def _begin(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> None:
         before = json.loads((out / RUN).read_text())
         changed = [key for key in changed_keys(before, environment) if key.split(".")[0] in environment]
         if changed:
-            effect = "the last bits of its weights may differ from those of an uninterrupted run"
+            differing = "its dropout and the last bits" if "processes" in changed else "the last bits"
+            effect = f"{differing} of its weights may differ from those of an uninterrupted run"
             warnings.warn(f"{out}: resumed with another {', another '.join(changed)}: {effect}", stacklevel=2)
         return
     out.mkdir(parents=True, exist_ok=True)

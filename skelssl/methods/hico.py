@@ -161,8 +161,8 @@ class HiCo(ContrastMethod):
         }
 
     def _enqueue(self, key: Projections) -> None:
-        self.clip_queue.enqueue(key.clip.flatten(0, 1))
-        self.part_queue.enqueue(key.part.flatten(0, 1))
+        self.clip_queue.enqueue(key.clip)
+        self.part_queue.enqueue(key.part)
         self.temporal_queue.enqueue(key.temporal)
         self.spatial_queue.enqueue(key.spatial)
         self.instance_queue.enqueue(key.instance)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import skelkern
 from skelkern.nn import MemoryQueue, momentum_update
+from skelkern.processes import current_batch
 from skelssl.methods.contrast import ContrastMethod, check_contrast, key_network, projection_head, total, unit
 from skelssl.skeletons import Skeleton
 from skelssl.views.augment import ViewPlan
@@ -89,8 +90,15 @@ class FormNetwork(nn.Module):
         self.virtual_batch = virtual_batch
 
     def forward(self, clips: Tensor) -> Tensor:
-        """clips (N, C, T, V, M) -> (N, D) of length 1."""
-        parts = clips.split(self.virtual_batch) if self.training and self.virtual_batch else (clips,)
+        """clips (N, C, T, V, M) -> (N, D) of length 1.
+
+        Raises:
+            ValueError: a virtual batch cannot be divided among the processes.
+        """
+        parts, batch = (clips,), current_batch()
+        if self.training and self.virtual_batch:
+            own = self.virtual_batch if batch is None else batch.divided("virtual_batch", self.virtual_batch)
+            parts = clips.split(own)
         return unit(self.fc(torch.cat([self.encoder(part) for part in parts])))
 
 
@@ -136,7 +144,7 @@ class ISC(ContrastMethod):
             parts[form] = skelkern.info_nce(queries[form], keys[other], queue.queue, self.options.temperature)
         for form, found in keys.items():
             queue = self.queues[form]
-            queue.enqueue(found[: max(1, round(len(found) * self.options.enqueued_share))])
+            queue.enqueue(found, self.options.enqueued_share)
         return total(parts)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import skelkern
+from skelkern.nn import BatchNorm1d
 from skelssl.methods.method import Method
 from skelssl.skeletons import Skeleton
 from skelssl.views.augment import SequenceBatch, ViewPlan, sample_views, whole_sequence
@@ -105,10 +106,10 @@ class PSTL(Method):
         width = options.projector
         self.projector = nn.Sequential(
             nn.Linear(features, width, bias=False),
-            nn.BatchNorm1d(width),
+            BatchNorm1d(width),
             nn.ReLU(inplace=True),
             nn.Linear(width, width, bias=False),
-            nn.BatchNorm1d(width),
+            BatchNorm1d(width),
             nn.ReLU(inplace=True),
             nn.Linear(width, width, bias=False),
         )
@@ -143,7 +144,8 @@ class PSTL(Method):
         return {"loss": matm + csm, MATM: matm.detach(), CSM: csm.detach()}
 
     def _project(self, views: list[Tensor]) -> tuple[Tensor, ...]:
-        """The projections of all views: products are shared, batch statistics are those of each view, in order."""
+        """The projections of all views, of all processes' samples: products are shared, batch statistics are those of
+        each view, in order."""
         x, rows = torch.cat(views), views[0].shape[0]
         for layer in self.projector:
             if isinstance(layer, nn.Linear):
@@ -152,7 +154,7 @@ class PSTL(Method):
                 x = torch.cat([layer(view) for view in x.split(rows)])
             else:
                 x = layer(x)
-        return x.split(rows)
+        return tuple(skelkern.gathered(view) for view in x.split(rows))
 
     def augmented_views(self, batch: SequenceBatch, draws: Draws, own: Tensor) -> tuple[Tensor, ...]:
         """The three views (B, C, T, V, M) before anything is masked; `own` (B) keys the draws of each sample."""

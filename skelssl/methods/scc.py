@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import skelkern
+from skelkern.processes import current_batch
 from skelssl.decoders.foldingnet import FoldingNet
 from skelssl.encoders.dgcnn import DGCNN
 from skelssl.methods.method import Method
@@ -216,6 +217,9 @@ class SCC(Method):
             weights=self.weights,
         )
         assert isinstance(distance, Tensor)
+        batch = current_batch()
+        if squared and batch is not None:  # of all processes: their losses are weighted by their shares of samples
+            distance = distance * (batch.samples / len(painted))
         return distance
 
     def _cloud_colours(self, granularity: str, persons: int, device: torch.device) -> Tensor:

@@ -26,7 +26,7 @@ def evaluate_runs(
     test: str | None = None,
     target: Path | None = None,
     target_splits: Sequence[str] = ("train", "test"),
-    accelerator: str = "cpu",
+    device: torch.device | str = "cpu",
 ) -> Iterator[str]:
     """Evaluates runs and writes their results; the table of each as soon as it is there.
 
@@ -38,7 +38,7 @@ def evaluate_runs(
         out: folder for the results, of several runs with a folder for each; by default the run folders.
         train, test: splits; by default that of pre-training, and the recipe's.
         target, target_splits: store of another data set and its splits (training, test), for transfer.
-        accelerator: where encoders run.
+        device: where encoders run.
 
     Raises:
         EvaluationError: see `skelssl.protocols.evaluate.evaluate`; or two runs would write to one folder.
@@ -60,7 +60,7 @@ def evaluate_runs(
             test=test,
             out=out if out is None or len(runs) == 1 else out / run.name,
             recipe=with_evaluation(load_run(run, store), flags),
-            device=_device(accelerator),
+            device=_device(device),
             target=other,
             target_splits=(target_splits[0], target_splits[1]),
         )
@@ -82,12 +82,10 @@ def data_of(run: Path, data: Path | None = None) -> Store:
     return open_store(found)
 
 
-def _device(accelerator: str) -> torch.device:
+def _device(name: torch.device | str) -> torch.device:
     try:
-        device = torch.device(accelerator)
+        device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise EvaluationError(
-            f"accelerator: expected a device of this machine, found {accelerator!r}: {error}"
-        ) from None
+        raise EvaluationError(f"device: expected one of this machine, found {str(name)!r}: {error}") from None
     return device

@@ -1,11 +1,15 @@
 """Features of a whole data set, computed once per encoder."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skelkern.processes import sum_over
 from skelssl import skeletons
 from skelssl.data.loading import sequences_for_one_pass
 from skelssl.data.store import Store
@@ -13,6 +17,7 @@ from skelssl.engine.recipe import Recipe
 from skelssl.views.augment import sample_views
 
 BATCH = 256
+_shared: ContextVar[bool] = ContextVar("shared", default=False)
 
 
 def clip_batches(
@@ -25,14 +30,40 @@ def clip_batches(
         yield sample_views(batch, [options.plain_view(batch.lengths)], options.stream, skeleton)[0]
 
 
+@contextmanager
+def shared_encoding() -> Iterator[None]:
+    """Within it, all processes of torch.distributed call `encode` alike; each encodes a share, all get all features."""
+    token = _shared.set(True)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
 @torch.no_grad()
 def encode(encoder: nn.Module, recipe: Recipe, store: Store, samples: np.ndarray) -> Tensor:
-    """(S, F) features of samples, on the CPU, by the encoder in evaluation mode; its mode is put back."""
+    """(S, F) features of samples, on the CPU, by the encoder in evaluation mode; its mode is put back.
+
+    Within `shared_encoding` whole batches are the share of a process, so that features are bitwise those of one.
+    """
+    shared, own = _shared.get(), np.full(len(samples), True)
+    if shared:
+        own = np.arange(len(samples)) // BATCH % torch.distributed.get_world_size() == torch.distributed.get_rank()
     training = encoder.training
     encoder.eval()
-    features = [encoder(clips).cpu() for clips in clip_batches(recipe, store, samples, _device(encoder))]
+    clips = clip_batches(recipe, store, samples[own], _device(encoder))
+    features = [encoder(each).cpu() for each in clips]
     encoder.train(training)
-    return torch.cat(features)
+    return _joined(encoder, features, own) if shared else torch.cat(features)
+
+
+def _joined(encoder: nn.Module, features: list[Tensor], own: np.ndarray) -> Tensor:
+    """The features of all processes, of whose samples `own` (S) are this one's: a sum of zeros and its features."""
+    width: Any = encoder.feature_dim
+    joined = torch.zeros(len(own), width)
+    if features:
+        joined[torch.from_numpy(own)] = torch.cat(features).float()
+    return sum_over(joined.to(_device(encoder)), None).cpu()
 
 
 @torch.no_grad()

@@ -41,9 +41,14 @@ def check_budget(
             squares.setdefault(name, []).append(errors)
     for name, pairs in squares.items():
         ours_rms, peer_rms = (math.sqrt(sum(e[i] ** 2 for e in pairs) / len(pairs)) for i in (0, 1))
-        factor, floor = (3, 16) if name.startswith("gradient of") else (2, 8)
-        allowed = max(factor * peer_rms, floor * torch.finfo(dtype).eps)
+        allowed = allowed_error(peer_rms, name.startswith("gradient of"), dtype)
         assert ours_rms <= allowed, f"{name}: error {ours_rms:.3g}, allowed {allowed:.3g} ({dtype})"
+
+
+def allowed_error(of_peer: float, gradient: bool, dtype: torch.dtype = torch.float32) -> float:
+    """How much a result or a gradient may err where the peer errs by `of_peer`."""
+    factor, floor = (3, 16) if gradient else (2, 8)
+    return max(factor * of_peer, floor * torch.finfo(dtype).eps)
 
 
 def evaluate(

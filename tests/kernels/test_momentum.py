@@ -1,9 +1,7 @@
 import copy
-import socket
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from skelkern.nn import MemoryQueue, momentum_update
 
@@ -63,6 +61,7 @@ def test_compiles_without_a_graph_break():
     ("keys", "error", "message"),
     [
         (torch.zeros(2, 4), ValueError, r"keys: expected shape \(B, D\) with B=2, D=3"),
+        (torch.zeros(2, 3, 4), ValueError, r"keys: expected shape \(B, P, D\) with B=2, P=3, D=3"),
         (torch.zeros(2, 3, dtype=torch.long), TypeError, "keys: expected a floating-point tensor"),
         (torch.zeros(2, 3, device="meta"), ValueError, "keys: expected the queue's device cpu, found meta"),
     ],
@@ -70,27 +69,6 @@ def test_compiles_without_a_graph_break():
 def test_wrong_keys(keys, error, message):
     with pytest.raises(error, match=message):
         MemoryQueue(7, 3).enqueue(keys)
-
-
-def _enqueue_in_process(rank, port, folder):
-    store = torch.distributed.TCPStore("127.0.0.1", port, 2, is_master=rank == 0)
-    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    queue = MemoryQueue(7, 3)
-    queue.enqueue(rows(10 * rank, 2))
-    queue.enqueue(rows(10 * rank + 2, 2))
-    torch.save(queue.state_dict(), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_all_processes_hold_the_same_keys(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.start_processes(_enqueue_in_process, args=(port, str(tmp_path)), nprocs=2, start_method="spawn")
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    assert torch.equal(first["queue"], second["queue"])
-    assert first["queue"][:, 0].tolist() == [13, 1, 10, 11, 2, 3, 12]
-    assert first["pointer"].item() == second["pointer"].item() == 1
 
 
 def test_momentum_update_is_the_formula():

@@ -143,8 +143,8 @@ def test_several_runs_each_on_its_own_data(store, run, tmp_path):
         assert {r.k for r in read_results(tmp_path / "out" / name)} == {0, 3}
     with pytest.raises(EvaluationError, match="runs: expected folders of different names, found 'run' twice"):
         list(evaluate_runs([run, run], ["knn"], out=tmp_path))
-    with pytest.raises(EvaluationError, match="accelerator: expected a device of this machine, found 'abacus'"):
-        list(evaluate_runs([run], ["knn"], accelerator="abacus"))
+    with pytest.raises(EvaluationError, match="device: expected one of this machine, found 'abacus'"):
+        list(evaluate_runs([run], ["knn"], device="abacus"))
     (second / "run.json").unlink()
     with pytest.raises(EvaluationError, match=r"second: expected a run that names its data, or --data"):
         list(evaluate_runs([second], ["knn"]))

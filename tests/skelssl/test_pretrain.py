@@ -17,7 +17,7 @@ from tiny import RECIPE, make_store
 from skelssl.engine import checkpoint
 from skelssl.engine.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from skelssl.engine.log import read_log
-from skelssl.engine.pretrain import TrainingError, _check_shares, batches, pretrain
+from skelssl.engine.pretrain import TrainingError, _check_batches, batches, pretrain
 from skelssl.engine.recipe import (
     RecipeError,
     TrainingOptions,
@@ -121,29 +121,39 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_weights(store, tm
 
 @pytest.mark.timeout(200)
 def test_two_processes_train_one_encoder(store, tmp_path):
+    """Under torchrun; one process goes on with their run."""
     run, recipe = tmp_path / "run", tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(RECIPE.as_data()))
-    command = f"-m skelssl pretrain {recipe} --data {store.path} --out {run} --devices 2 --accelerator cpu"
+    uneven = replace(RECIPE, training=replace(RECIPE.training, epochs=2, batch_size=9, keep_last_batch=True))
+    recipe.write_text(yaml.safe_dump(uneven.as_data()))
+    torchrun = "-m torch.distributed.run --nproc-per-node 2 -m"
+    command = f"{torchrun} skelssl pretrain {recipe} --data {store.path} --out {run} --accelerator cpu"
     variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     found = subprocess.run([sys.executable, *command.split()], cwd=ROOT, env=variables, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert json.loads((run / "run.json").read_text())["processes"] == 2
-    assert [row["epoch"] for row in read_log(run)] == ["0", "1", "2", "3"]
-    assert all(torch.isfinite(tensor).all() for tensor in weights(run).values())
+    of_two, rows = weights(run), read_log(run)
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    (run / "checkpoint-000002.json").unlink()
+    with pytest.warns(UserWarning, match="resumed with another processes: its dropout and the last bits"):
+        pretrain(uneven, store, run, resume=True)
+    assert read_log(run)[0] == rows[0]
+    assert read_log(run)[1] != rows[1]
+    for name, tensor in weights(run).items():
+        assert torch.isfinite(tensor).all() and torch.isfinite(of_two[name]).all()
 
 
-class TwoProcesses:
-    world_size = 2
+def test_every_process_needs_a_sample_of_a_batch():
+    options = replace(RECIPE.training, batch_size=3)
+    for changed, samples in ((replace(options, batch_size=2), 9), (replace(options, keep_last_batch=True), 2)):
+        with pytest.raises(RecipeError, match="one for each process of 3, found 2"):
+            _check_batches(changed, samples, processes=3)
+    _check_batches(options, 9, processes=3)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"batch_size": 9}, "a multiple of 2"), ({"batch_size": 2}, "at least two"), ({"keep_last_batch": True}, "false")],
-)
-def test_every_process_needs_its_share_of_a_batch(changes, message):
-    with pytest.raises(RecipeError, match=message):
-        _check_shares(replace(RECIPE.training, **changes), TwoProcesses())
-    _check_shares(replace(RECIPE.training, batch_size=4), TwoProcesses())
+def test_a_last_batch_that_leaves_a_process_without_a_sample_is_dropped():
+    options = TrainingOptions(batch_size=4, keep_last_batch=True)
+    sizes = [[len(batch) for batch in batches(options, torch.arange(10), 0, processes)] for processes in (1, 2, 3)]
+    assert sizes == [[4, 4, 2], [4, 4, 2], [4, 4]]
 
 
 def test_a_run_from_before_a_key_was_added_can_be_resumed(store, tmp_path):

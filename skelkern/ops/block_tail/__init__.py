@@ -141,6 +141,22 @@ def _statistics(x: Tensor, statistics: tuple[Tensor, Tensor] | None) -> tuple[Te
     return statistics
 
 
+def channel_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance (C) of the channels of x (N, C, *), at least in float32 and without gradients."""
+    x = x.detach()
+    if cpu_kernel_why_not(x):
+        wide = torch.promote_types(x.dtype, torch.float32)
+        variance, mean = torch.var_mean(x.to(wide), dim=(0, *range(2, x.dim())), correction=0)
+        return mean, variance
+    return _statistics_on_cpu(float32(x))
+
+
+def _statistics_on_cpu(x: Tensor) -> tuple[Tensor, Tensor]:
+    mean, variance = torch.empty(x.shape[1]), torch.empty(x.shape[1])
+    _cpu.block_tail_statistics(address(x), sizes(x), torch.get_num_threads(), address(mean), address(variance))
+    return mean, variance
+
+
 Tail = tuple[Tensor, Tensor, Tensor]  # y, mean and biased variance (C)
 
 
@@ -188,8 +204,7 @@ def _run_forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     data, threads = float32(x), torch.get_num_threads()
     if mean is None or variance is None:
-        mean, variance = torch.empty(x.shape[1]), torch.empty(x.shape[1])
-        _cpu.block_tail_statistics(address(data), sizes(x), threads, address(mean), address(variance))
+        mean, variance = _statistics_on_cpu(data)
     else:
         mean, variance = (value.detach().to(torch.float32, copy=True) for value in (mean, variance))
     inverse_std = (variance + eps).rsqrt()

@@ -12,7 +12,6 @@ from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, r
 from skelkern.memory import empty_output
 from skelkern.ops.edge_conv import reference
 from skelkern.ops.edge_conv.cuda import cuda_edges, cuda_why_not
-from skelkern.ops.edge_conv.groups import gathered, merged
 from skelkern.ops.edge_conv.kernels import (
     Edges,
     check_edges,
@@ -23,8 +22,9 @@ from skelkern.ops.edge_conv.kernels import (
     tail_of,
     too_many_neighbors,
 )
+from skelkern.processes import of_each
 from skelkern.registration import address, addresses, float32
-from skelkern.statistics import update_running
+from skelkern.statistics import merged, update_running
 
 
 def edge_conv(
@@ -177,7 +177,7 @@ def _run_forward(
     if total[0] < 0:
         check_index(neighbors, x.shape[1])
     if mean is None or variance is None:
-        total = merged(gathered(total, group))
+        total = merged(of_each(total, group))
         check_edges(total[0].item())
         mean, variance = statistics_of(total)
     else:
@@ -215,7 +215,7 @@ def _run_backward(
     _cpu.edge_conv_reduce(*problem, *curve, address(extremes), address(incoming), address(of_tail))
     means = torch.zeros(2, weight.shape[0])
     if through_statistics:
-        means = (torch.stack(gathered(of_tail, group)).sum(dim=0) / count).float()
+        means = (torch.stack(of_each(of_tail, group)).sum(dim=0) / count).float()
     of_x, of_weight = empty_output(*(x.shape if wants_x else (0, 0, 0))), torch.empty(weight.shape)
     edges, results = addresses(extremes, slots, sums), (address(of_x), address(of_weight))
     _cpu.edge_conv_backward(*problem, *curve, edges, address(incoming), address(means), *results)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from skelkern.checks import checks_values
 from skelkern.cuda_kernels import cuda_kernel_why_not, cuda_module, queue, workspace
-from skelkern.ops.edge_conv.groups import gathered, merged
 from skelkern.ops.edge_conv.kernels import (
     check_edges,
     check_index,
@@ -18,7 +17,9 @@ from skelkern.ops.edge_conv.kernels import (
     tail_of,
     too_many_neighbors,
 )
+from skelkern.processes import of_each
 from skelkern.registration import address, addresses, float32
+from skelkern.statistics import merged
 
 MOST_POINTS = 2**24  # with a slot, a number of 32 bits
 MOST_EDGES = 2**31  # of a cloud
@@ -84,7 +85,7 @@ def _run_forward(
         statistics = addresses(memory, total, mean, variance)
         cuda_module().edge_conv_gather(*problem, address(points), edges, address(counts), statistics)
         if group:
-            total = merged(gathered(total, group))
+            total = merged(of_each(total, group))
             mean, variance = statistics_of(total)
         count = total[0].clone()
         _check_count(count, neighbors, mask, group)
@@ -138,7 +139,7 @@ def _run_backward(
     of_points = x.new_empty(x.shape[0] * x.shape[1], 2 * weight.shape[0], dtype=torch.float32)
     with torch.autocast(x.device.type, enabled=False):
         if through_statistics:
-            means = (torch.stack(gathered(of_tail, group)).sum(dim=0) / count).float()
+            means = (torch.stack(of_each(of_tail, group)).sum(dim=0) / count).float()
             points = _points(x, stacked)
         reverse = workspace(x, cuda_module().edge_conv_reverse(sizes))
         passed = addresses(extremes, slots, sums), addresses(counts, hits, means, points)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skelkern.ops.edge_conv.groups import group_name
+from skelkern.processes import group_name
 from skelkern.registration import float32, not_twice_differentiable, register
 
 MOST_NEIGHBORS = 256  # a slot is a byte

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from skelkern.processes import sum_over
+
 
 def edge_conv(
     x: Tensor,
@@ -25,11 +27,15 @@ def edge_conv(
     others, own = x[batch, neighbors], x[:, :, None].expand(*neighbors.shape, x.shape[2])
     edges = torch.cat([others - own, own], dim=3) @ weight.T
     valid = (mask[:, :, None] & mask[batch, neighbors])[..., None]
-    count = _total(valid.sum().to(edges.dtype), group)
+
+    def total(value: Tensor) -> Tensor:
+        return value if group is None else sum_over(value, group)
+
+    count = total(valid.sum().to(edges.dtype))
     if mean is None or variance is None:
-        mean = _total(torch.where(valid, edges, 0).sum(dim=(0, 1, 2)), group) / count
+        mean = total(torch.where(valid, edges, 0).sum(dim=(0, 1, 2))) / count
         deviations = torch.where(valid, edges - mean, 0)
-        variance = _total(deviations.square().sum(dim=(0, 1, 2)), group) / count
+        variance = total(deviations.square().sum(dim=(0, 1, 2))) / count
     normalised = (edges - mean) * (variance + eps).rsqrt() * gamma + beta
     activated = torch.nn.functional.leaky_relu(normalised, negative_slope).masked_fill(~valid, -torch.inf)
     y = activated.gather(2, _first_largest(activated.detach())).squeeze(2)
@@ -41,12 +47,3 @@ def _first_largest(values: Tensor) -> Tensor:
     candidate = (values == values.amax(dim=2, keepdim=True)) | values.isnan()
     slots = torch.arange(values.shape[2], device=values.device)[:, None]
     return torch.where(candidate, slots, values.shape[2] - 1).amin(dim=2, keepdim=True)
-
-
-def _total(value: Tensor, group: object | None) -> Tensor:
-    """Sum over the processes of a group, with gradients."""
-    if group is None:
-        return value
-    from torch.distributed.nn import functional  # not with the library: it imports much
-
-    return functional.all_reduce(value, group=group)

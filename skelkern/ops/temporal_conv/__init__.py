@@ -11,6 +11,7 @@ from skelkern.autocast import follow_autocast
 from skelkern.checks import check_alike, check_count, check_number, check_same, check_shape, check_tensor
 from skelkern.dispatch import Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.memory import empty_output
+from skelkern.ops.block_tail import channel_statistics
 from skelkern.ops.temporal_conv import reference
 from skelkern.registration import address, addresses, float32, not_twice_differentiable, register
 from skelkern.statistics import update_running
@@ -227,8 +228,7 @@ def _statistics_of(
     if not normalised:
         return torch.empty(0), torch.empty(0), torch.empty(0)
     if mean is None or variance is None:
-        mean, variance = torch.empty(x.shape[1]), torch.empty(x.shape[1])
-        _cpu.block_tail_statistics(address(x), _rows(x), torch.get_num_threads(), address(mean), address(variance))
+        mean, variance = channel_statistics(x)
     else:
         mean, variance = (value.detach().to(torch.float32, copy=True) for value in (mean, variance))
     return mean, variance, (variance + eps).rsqrt()
