@@ -4,7 +4,7 @@ import json
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +90,11 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
     optimizer = make_optimizer(recipe.training, method.parameters())
     model, wrapped_optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method("training_step")
-    first_epoch = _restore(out, method, optimizer)  # on the device: the optimizer's state follows its parameters
+    # on the device: the optimizer's state follows its parameters
+    first_epoch = _restore(out, method, optimizer, fabric)
     recorded = None
     if recipe.training.cuda_graph:
         recorded = recorded_step(recipe.training, method, optimizer, fabric.device, fabric.world_size)
-    expected = fabric.broadcast(first_epoch)
-    if first_epoch != expected:
-        raise TrainingError(
-            f"{out}: expected the folder that the first process sees, after epoch {expected}, found epoch {first_epoch}"
-        )
     samples = store.select(recipe.training.split)
     sequences = load_sequences(store, samples, fabric.device, recipe.training.loading, recipe.training.frame_type)
     watch = Watch(recipe, store)
@@ -157,7 +153,8 @@ def _train_epoch(
         if recorded is not None:
             values = recorded(batch, draws, place)
         else:
-            with _joint(processes, len(steps[number])), autocast(options, fabric.device):
+            joint = skelkern.joint_batch(len(steps[number])) if processes > 1 else nullcontext()
+            with joint, autocast(options, fabric.device):
                 values = model.training_step(batch, draws, place)
         weight = len(batch.samples) * processes / len(steps[number])
         loss = values["loss"] * weight
@@ -171,11 +168,6 @@ def _train_epoch(
         totals = {name: totals.get(name, 0) + weight * value.detach().double() for name, value in values.items()}
     means = torch.as_tensor(fabric.all_reduce(torch.stack(list(totals.values())) / len(steps)))
     return {**dict(zip(totals, means.tolist(), strict=True)), "learning_rate": learning_rate(options, epoch)}
-
-
-def _joint(processes: int, samples: int) -> AbstractContextManager[object]:
-    """Statistics, queues and losses of a batch's shares are those of the joined batch."""
-    return skelkern.joint_batch(samples) if processes > 1 else nullcontext()
 
 
 def _watch_features(watch: Watch, method: Method, epoch: int) -> dict[str, float]:
@@ -199,14 +191,19 @@ def _save(options: TrainingOptions, out: Path, done: int, method: Method, optimi
         save_checkpoint(out, done, {"epoch": done, "method": method.state_dict(), "optimizer": optimizer.state_dict()})
 
 
-def _restore(out: Path, method: Method, optimizer: torch.optim.Optimizer) -> int:
-    """Loads the last checkpoint, if there is one; returns the epoch to go on with."""
+def _restore(out: Path, method: Method, optimizer: torch.optim.Optimizer, fabric: Fabric) -> int:
+    """Loads the last checkpoint, if there is one; returns the epoch to go on with, the same in all processes."""
     state = load_checkpoint(out)
-    if state is None:
-        return 0
-    method.load_state_dict(state["method"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["epoch"]
+    epoch: int = 0 if state is None else state["epoch"]
+    expected = fabric.broadcast(epoch)
+    if epoch != expected:
+        raise TrainingError(
+            f"{out}: expected the folder that the first process sees, after epoch {expected}, found epoch {epoch}"
+        )
+    if state is not None:
+        method.load_state_dict(state["method"])
+        optimizer.load_state_dict(state["optimizer"])
+    return epoch
 
 
 def _check_store(recipe: Recipe, store: Store) -> None:
