@@ -122,6 +122,30 @@ def choose(arguments: argparse.Namespace, flags: list[str]) -> None:
     print(choice.table(choice.choose(arguments.recipe, store, arguments.out, arguments.grid, flags)))
 
 
+def embed(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Features, and with --data classes, of new recordings by a run's encoder."""
+    from skelssl import embed as embedding
+    from skelssl.data.fit import Depth
+    from skelssl.data.readers.pose_files import Described
+    from skelssl.engine.processes import launched
+
+    _refuse(flags)
+    given = vars(arguments)
+    found = embedding.embed(
+        arguments.run,
+        arguments.files,
+        **{key: given[key] for key in ("data", "window", "stride")},
+        described=Described(**{key: given[key] for key in ("skeleton", "units", "up", "least_score")}),
+        depth=Depth(arguments.depth == "zero", arguments.scale),
+        device=launched(arguments.accelerator, 1).device,
+    )
+    embedding.write_embedding(found, arguments.out)
+    if arguments.csv is not None:
+        embedding.write_csv(found, arguments.csv)
+    print(embedding.table(found))
+    print(f"features: {arguments.out}")
+
+
 def show(arguments: argparse.Namespace, flags: list[str]) -> None:
     """Draw a sample, or two side by side, as an animation or as key frames in a row."""
     from skelssl.report.show import show as draw
@@ -213,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("run", type=Path)
     added.add_argument("--data", type=Path, required=True, help="store")
     added.add_argument("--out", type=Path)
+    _add_embed(command(embed))
     _add_show(command(show))
     command(quickstart).add_argument("--out", type=Path, default=Path("skelssl-quickstart"))
     return parser
@@ -235,6 +260,23 @@ def _add_protocols(
     fused.add_argument("--weights", help="of the runs' scores, with commas; by default equal")
     compared.add_argument("results", type=Path, nargs="+", help="results.json files, or folders with one")
     compared.add_argument("--no-published", action="store_true", help="leave published results out")
+
+
+def _add_embed(added: argparse.ArgumentParser) -> None:
+    added.add_argument("run", type=Path, help="run folder")
+    added.add_argument("files", type=Path, nargs="+", help=".skeleton, .npy, .npz or .json; see docs/embed.md")
+    added.add_argument("--out", type=Path, required=True, help="x.npz")
+    added.add_argument("--csv", type=Path, help="the same as a table")
+    added.add_argument("--data", type=Path, help="the run's store: classifies by its training labels")
+    added.add_argument("--window", type=int, help="frames that are looked at together; by default a whole recording")
+    added.add_argument("--stride", type=int, help="frames from one window to the next; by default half a window")
+    added.add_argument("--skeleton", help="layout of the joints, a name or a YAML file, where a file does not say")
+    added.add_argument("--units", help="of an array: metres or pixels")
+    added.add_argument("--up", help="axis that points upwards: y, -y or z (write --up=-y)")
+    added.add_argument("--scale", type=float, help="of the coordinates, such as 0.001 for millimetres")
+    added.add_argument("--depth", choices=["zero"], help="put poses of an image into a plane of depth zero")
+    added.add_argument("--least-score", type=float, default=0.0, help="joints of a lower one were not seen")
+    added.add_argument("--accelerator", default="cpu", help="where the encoder runs, cpu, cuda or auto")
 
 
 def _add_show(added: argparse.ArgumentParser) -> None:

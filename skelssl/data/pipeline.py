@@ -68,7 +68,7 @@ def write_recordings(
     def sequences() -> Iterator[Sequence]:
         for one in recordings:
             try:
-                frames = _processed(one, process, skeleton, data_set.persons, history)
+                frames = preprocessed(one, process, skeleton, data_set.persons, history)
             except LeftOutError as reason:
                 history.leave_out(str(reason), one.name)
                 continue
@@ -123,9 +123,15 @@ def with_bar(items: Iterator[T], total: int, shown: bool) -> Iterator[T]:
     return iter(tqdm(items, total=total, unit="file"))
 
 
-def _processed(
+def preprocessed(
     recording: Recording, process: Preprocessing, skeleton: skeletons.Skeleton, persons: int, history: History
 ) -> np.ndarray:
+    """(T, M, V, 3) frames of a recording as a store holds them.
+
+    Raises:
+        LeftOutError: there is nothing in it that could be a sample.
+    """
+
     def note(reason: str) -> None:
         history.repair(reason, recording.name)
 

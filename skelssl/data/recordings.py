@@ -45,6 +45,12 @@ class Bodies:
         """Those of at most the first `most` frames."""
         return replace(self, frame_offsets=self.frame_offsets[: most + 1])
 
+    def between(self, first: int, end: int) -> "Bodies":
+        """Those of the frames from `first` to before `end`."""
+        offsets = self.frame_offsets[first : end + 1]
+        rows = slice(int(offsets[0]), int(offsets[-1]))
+        return Bodies(self.joints[rows], offsets - offsets[0], self.ids[rows])
+
 
 @dataclass(frozen=True)
 class Recording:

@@ -113,7 +113,7 @@ def _pretrain(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> Path:
         # copies: an encoder may have a tensor under two names, as DGCNN has its normalisations
         weights = {name: tensor.cpu().clone().contiguous() for name, tensor in method.encoder.state_dict().items()}
         # one entry: safetensors writes several in any order, and files of equal runs would differ
-        metadata = {"skelssl": json.dumps({"skeleton": store.header.skeleton, "recipe": recipe.as_data()})}
+        metadata = {"skelssl": json.dumps({**_clips(store), "recipe": recipe.as_data()})}
         replace_file(out / ENCODER, lambda partial: save_file(weights, partial, metadata))
     fabric.barrier()
     return out
@@ -267,6 +267,13 @@ def _begin(recipe: Recipe, store: Store, out: Path, fabric: Fabric) -> None:
     replace_file(out / RUN, lambda partial: partial.write_text(json.dumps(record, indent=1)))
     config = yaml.safe_dump(recipe.as_data(), sort_keys=False)
     replace_file(out / CONFIG, lambda partial: partial.write_text(config))
+
+
+def _clips(store: Store) -> dict[str, Any]:
+    """What an encoder's clips are made of, for those who have no store."""
+    persons, _, channels = store.frames.shape[1:]
+    header = store.header
+    return {"skeleton": header.skeleton, "persons": persons, "channels": channels, "units": header.units}
 
 
 def _environment(fabric: Fabric) -> dict[str, Any]:

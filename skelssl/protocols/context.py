@@ -195,14 +195,23 @@ def load_run(run: Path, store: Store) -> Recipe:
     Raises:
         EvaluationError: the folder holds no finished run, or one on other data.
     """
-    for name in (CONFIG, ENCODER):
-        if not (run / name).is_file():
-            raise EvaluationError(f"{run}: expected a finished run, found no {name}")
-    recipe = recipe_from_data(yaml.safe_load((run / CONFIG).read_text()))
+    recipe = read_recipe(run)
     if store.header.dataset != recipe.dataset or store.header.preprocessing != recipe.preprocessing:
         found = f"{store.header.dataset!r}, {store.header.preprocessing!r}"
         raise EvaluationError(f"{store.path}: expected {recipe.dataset!r}, {recipe.preprocessing!r}, found {found}")
     return recipe
+
+
+def read_recipe(run: Path) -> Recipe:
+    """The recipe of a finished run.
+
+    Raises:
+        EvaluationError: the folder holds none.
+    """
+    for name in (CONFIG, ENCODER):
+        if not (run / name).is_file():
+            raise EvaluationError(f"{run}: expected a finished run, found no {name}")
+    return recipe_from_data(yaml.safe_load((run / CONFIG).read_text()))
 
 
 def open_context(
