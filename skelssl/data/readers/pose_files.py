@@ -6,6 +6,7 @@ from pathlib import Path
 
 from skelssl.data.poses import Poses
 from skelssl.data.readers.pose_arrays import read_arrays, read_recording
+from skelssl.data.readers.pose_json import read_json
 from skelssl.data.store import StoreError
 
 UNITS = ("metres", "pixels")
@@ -52,4 +53,6 @@ def read_poses(path: Path, described: Described = AS_FILES_SAY) -> list[Poses]:
         return [read_recording(path)]
     if path.suffix in (".npy", ".npz"):
         return read_arrays(path, described.skeleton, described.units, described.up)
-    raise StoreError(f"{path}: expected .skeleton, .npy or .npz, found {path.suffix or 'no ending'!r}")
+    if path.is_dir() or path.suffix == ".json":
+        return [read_json(path, described.skeleton, described.units, described.up, described.least_score)]
+    raise StoreError(f"{path}: expected .skeleton, .npy, .npz, .json or a folder, found {path.suffix or 'no ending'!r}")
