@@ -146,6 +146,19 @@ def embed(arguments: argparse.Namespace, flags: list[str]) -> None:
     print(f"features: {arguments.out}")
 
 
+def export(arguments: argparse.Namespace, flags: list[str]) -> None:
+    """Write a run's encoder for ONNX or torch.export, and compare it with the encoder."""
+    from skelssl import export as exporting
+
+    _refuse(flags)
+    if arguments.batch != "dynamic" and not arguments.batch.isdecimal():
+        raise ValueError(f"batch: expected a number or dynamic, found {arguments.batch!r}")
+    batch = None if arguments.batch == "dynamic" else int(arguments.batch)
+    chosen = {"onnx": arguments.onnx, "exported": arguments.exported, "data": arguments.data}
+    for path, parities in exporting.export(arguments.run, batch=batch, **chosen).items():
+        print(*parities, f"encoder: {path}", sep="\n")
+
+
 def show(arguments: argparse.Namespace, flags: list[str]) -> None:
     """Draw a sample, or two side by side, as an animation or as key frames in a row."""
     from skelssl.report.show import show as draw
@@ -238,6 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--data", type=Path, required=True, help="store")
     added.add_argument("--out", type=Path)
     _add_embed(command(embed))
+    _add_export(command(export))
     _add_show(command(show))
     command(quickstart).add_argument("--out", type=Path, default=Path("skelssl-quickstart"))
     return parser
@@ -277,6 +291,14 @@ def _add_embed(added: argparse.ArgumentParser) -> None:
     added.add_argument("--depth", choices=["zero"], help="put poses of an image into a plane of depth zero")
     added.add_argument("--least-score", type=float, default=0.0, help="joints of a lower one were not seen")
     added.add_argument("--accelerator", default="cpu", help="where the encoder runs, cpu, cuda or auto")
+
+
+def _add_export(added: argparse.ArgumentParser) -> None:
+    added.add_argument("run", type=Path, help="run folder")
+    added.add_argument("--onnx", type=Path, metavar="FILE", help="for ONNX's runtimes")
+    added.add_argument("--exported", type=Path, metavar="FILE", help="for torch.export.load")
+    added.add_argument("--batch", default="dynamic", help="number of clips of a call, or dynamic: any")
+    added.add_argument("--data", type=Path, help="the run's store: compares on its training clips, too")
 
 
 def _add_show(added: argparse.ArgumentParser) -> None:

@@ -128,7 +128,8 @@ class CloudStreams(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """clips (N, 3, T, V, M) -> features (N, F), in evaluation mode some clips at a time."""
-        parts = (clips,) if self.training else clips.split(EVALUATED_TOGETHER)
+        whole = self.training or torch.compiler.is_exporting()  # the number of clips may be free then
+        parts = (clips,) if whole else clips.split(EVALUATED_TOGETHER)
         return torch.cat([torch.cat(self.codes(clouds(part, self.scale, self.absent)), dim=1) for part in parts])
 
     def codes(self, seen: Clouds) -> list[Tensor]:

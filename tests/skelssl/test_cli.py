@@ -177,7 +177,9 @@ def test_help_is_quick_and_runs_as_a_module():
     assert run_python(script).stdout.split() == ["False"]
     found = subprocess.run([sys.executable, "-m", "skelssl", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0
-    commands = "prepare synth verify convert recipes pretrain evaluate fuse compare choose show report quickstart"
+    commands = (
+        "prepare synth verify convert recipes pretrain evaluate fuse compare choose report embed export show quickstart"
+    )
     for command in commands.split():
         assert command in found.stdout
 

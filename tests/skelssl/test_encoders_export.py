@@ -5,9 +5,10 @@ import torch
 from test_encoders import FRAMES, SIZES, clips_of, moved, small
 
 import skelkern
+from skelssl.export import stable_sort
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install -e '.[export]'")
-onnxscript = pytest.importorskip("onnxscript", reason="needs onnxscript: pip install -e '.[export]'")
+pytest.importorskip("onnxscript", reason="needs onnxscript: pip install -e '.[export]'")
 
 
 def few_clips(name, **options):
@@ -23,17 +24,6 @@ def exported(name):
         return encoder, torch.export.export(encoder, (few_clips(name),), dynamic_shapes=({0: batch},))
 
 
-def translations():
-    """What torch's exporter lacks: ONNX's TopK puts the lower of two equal values' indices first, and so is stable."""
-    op = onnxscript.opset18
-
-    def stable_sort(self, stable=None, dim=-1, descending=False):
-        size = op.Reshape(op.Shape(self, start=dim, end=dim + 1), op.Constant(value_ints=[1]))
-        return op.TopK(self, size, axis=dim, largest=descending)
-
-    return {torch.ops.aten.sort.stable: stable_sort}
-
-
 LONG = ("agcn", "dgcnn", "hico-gru", "hico-lstm", "stgcn")  # many nodes
 
 
@@ -42,7 +32,7 @@ def test_exported_encoders_make_the_same_features(name, tmp_path):
     encoder, program = exported(name)
     file = tmp_path / "encoder.onnx"
     torch.onnx.export(
-        program, (), file, dynamo=True, verbose=False, custom_translation_table=translations(), external_data=False
+        program, (), file, dynamo=True, verbose=False, custom_translation_table=stable_sort(), external_data=False
     )
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     for n in (1, 5):
