@@ -153,7 +153,7 @@ def stable_sort() -> dict[Any, Callable[..., Any]]:
     from onnxscript import opset18 as op
 
     def sort(self, stable=None, dim=-1, descending=False):  # type: ignore[no-untyped-def]
-        size = op.Reshape(op.Shape(self, start=dim, end=dim + 1), op.Constant(value_ints=[1]))
+        size = op.Reshape(op.Shape(self, start=dim, end=dim + 1), op.Constant(value_ints=[1]))  # type: ignore[arg-type]
         return op.TopK(self, size, axis=dim, largest=descending)
 
     return {torch.ops.aten.sort.stable: sort}

@@ -219,7 +219,7 @@ def _trunk(poses: Poses) -> float:
     pairs = [[skeleton.role(role) for role in pair] for pair in TRUNK_ENDS]
     rows: np.ndarray = np.ones(len(poses.bodies.joints), bool)
     if poses.scores is not None:
-        rows = (poses.scores[:, np.ravel(pairs)] > 0).all(axis=1)
+        rows = np.asarray((poses.scores[:, np.ravel(pairs)] > 0).all(axis=1))
     low, high = (poses.bodies.joints[rows][:, pair].mean(axis=1) for pair in pairs)
     lengths = np.linalg.norm(high - low, axis=1)
     lengths = lengths[lengths > 0]
