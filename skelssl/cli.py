@@ -171,12 +171,12 @@ def show(arguments: argparse.Namespace, flags: list[str]) -> None:
 
 
 def report(arguments: argparse.Namespace, flags: list[str]) -> None:
-    """Write report.html of an evaluated run."""
-    from skelssl.data.store import open_store
+    """Write the report of runs: a page that needs no network, Markdown and CSV."""
     from skelssl.report.page import write_report
 
     _refuse(flags)
-    print(f"report: {write_report(arguments.run, open_store(arguments.data), arguments.out)}")
+    for path in write_report(arguments.run, arguments.out, results=arguments.results, data=arguments.data):
+        print(f"report: {path}")
 
 
 def quickstart(arguments: argparse.Namespace, flags: list[str]) -> None:
@@ -247,9 +247,10 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--grid", nargs="+", default=[], metavar="KEY=VALUE,VALUE")
     _add_protocols(command(evaluate), command(fuse), command(compare))
     added = command(report)
-    added.add_argument("run", type=Path)
-    added.add_argument("--data", type=Path, required=True, help="store")
-    added.add_argument("--out", type=Path)
+    added.add_argument("run", type=Path, nargs="+", help="run folders")
+    added.add_argument("--results", type=Path, help="results.json, or folder of results; by default the run folders")
+    added.add_argument("--data", type=Path, help="store; by default the one of pre-training")
+    added.add_argument("--out", type=Path, help="the page, x.html; x.md and x.csv lie beside it")
     _add_embed(command(embed))
     _add_export(command(export))
     _add_show(command(show))

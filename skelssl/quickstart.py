@@ -30,7 +30,7 @@ def quickstart(out: Path, flags: list[str] | None = None) -> Path:
     print(f"data: {len(store)} generated sequences of {actions} in {data}")
     run = pretrain(recipe, store, out / "run", resume=True)
     results = evaluate(run, store)
-    report = write_report(run, store, out / "report.html")
+    report, *_ = write_report([run], out / "report.html", data=data)
     print(f"\n{table(results)}\n\nreport: {report}")
     return report
 

@@ -1,1 +1,1 @@
-"""Reports: one self-contained HTML file."""
+"""Reports: one self-contained HTML file, Markdown and CSV; and samples as pictures."""

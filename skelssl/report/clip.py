@@ -154,10 +154,26 @@ def _from_store(store: Store, name: str, skeleton: str | None, units: str | None
             f"{store.path}: expected a name such as {names[0] if names else 'none, it is empty'} or a number below "
             f"{len(names)}, found {name!r}"
         )
-    layout = skeletons.get(skeleton or store.header.skeleton)
+    return sample_clip(store, number, skeleton, units, up, rate)
+
+
+def sample_clip(
+    store: Store,
+    number: int,
+    skeleton: str | None = None,
+    units: str | None = None,
+    up: str | None = None,
+    rate: float = KINECT_RATE,
+) -> Clip:
+    """A sample of an open store; for the options see `read_clip`.
+
+    Raises:
+        StoreError: it has no joint to draw.
+    """
+    name, layout = store.header.names[number], skeletons.get(skeleton or store.header.skeleton)
     preprocessing, title = store.header.preprocessing, store.header.class_names[store.labels[number]]
     units, up = units or store.header.units, up or UPWARDS.get(preprocessing)
-    details = (names[number], layout.name, preprocessing)
+    details = (name, layout.name, preprocessing)
     return _clip(f"{store.path}:{name}", store.sample(number), layout, units, up, rate, title, details)
 
 

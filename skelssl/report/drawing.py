@@ -169,7 +169,7 @@ class Painter:
             place, depth = points[person], self.projection.depths[number, person]
             colours = PERSONS[person % len(PERSONS)]
             if self.torso and seen[self.torso].all():
-                corners, tint = [tuple(place[joint]) for joint in self.torso], _mixed(colours[MIDDLE], BACK, 0.78)
+                corners, tint = [tuple(place[joint]) for joint in self.torso], mixed(colours[MIDDLE], BACK, 0.78)
                 yield depth[self.torso].mean(), partial(draw.polygon, corners, fill=tint)
             for child, parent in self.skeleton.bones:
                 if seen[child] and seen[parent]:
@@ -187,7 +187,7 @@ class Painter:
             colours = PERSONS[person % len(PERSONS)]
             for child, parent in self.skeleton.bones:
                 if known[child] and known[parent] and (lost[child] or lost[parent]):
-                    faint = _mixed(colours[self.sides[child]], BACK, 0.5)
+                    faint = mixed(colours[self.sides[child]], BACK, 0.5)
                     draw.line([tuple(place[child]), tuple(place[parent])], fill=faint, width=FINER)
             for joint in np.flatnonzero(lost):
                 x, y = place[joint]
@@ -213,7 +213,7 @@ def _disc(draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, colour: 
     draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=colour)
 
 
-def _mixed(colour: Colour, other: Colour, share: float) -> Colour:
+def mixed(colour: Colour, other: Colour, share: float) -> Colour:
     """`colour` with `share` of another."""
     red, green, blue = (round((1 - share) * one + share * two) for one, two in zip(colour, other, strict=True))
     return red, green, blue
