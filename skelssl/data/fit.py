@@ -1,5 +1,6 @@
 """Poses of any source as the clips of an encoder: its joints, axes, units and preprocessing, window by window."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,6 +69,10 @@ class Depth:
 
     zero: bool = False
     scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise ValueError(f"scale: expected a finite number above 0, found {self.scale}")
 
 
 IN_SPACE = Depth()

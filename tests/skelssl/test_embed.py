@@ -193,6 +193,7 @@ def test_who_is_gone_for_long_is_another_person_unless_numbers_say_otherwise():
         (np.ones((3, 25, 3)), ["--skeleton", "ntu25", "--stride", "3"], "stride: expected 1 to the frames of a window"),
         (np.ones((3, 25, 3)), ["--skeleton", "ntu25", "--window", "0"], "window: expected at least 1 frame, found 0"),
         (np.ones((3, 25, 3)), ["--skeleton", "ntu25", "--units", "feet"], "units: expected metres or pixels"),
+        (np.ones((3, 25, 3)), ["--skeleton", "ntu25", "--scale", "nan"], "scale: expected a finite number above 0"),
         (-np.ones((3, 25, 4)), ["--skeleton", "ntu25"], "expected scores of at least 0, found -1"),
         (np.array([["a"]]), ["--skeleton", "ntu25"], "found (1, 1)"),
     ],
