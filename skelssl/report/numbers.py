@@ -207,7 +207,7 @@ def _robustness(run: RunData) -> str:
         return ""
     kinds = list(dict.fromkeys(_kind(row) for row in valued if row.level is not None))
     drawn = {kind: _damage_lines(run, [row for row in valued if _kind(row) == kind]) for kind in kinds}
-    y_range = [y for lines in drawn.values() for line in lines for y in line.y]
+    y_range = [end for lines in drawn.values() for line in lines for bar in line.bars for end in bar]
     charts = [_damage_chart(kind, lines, y_range) for kind, lines in drawn.items()]
     keys = [Line("zeroed or changed", [0], [0], "c0"), Line("removed", [0], [0], "c1")]
     keys += [Line(f"{line.name}, untrained encoder", line.x, line.y, line.colour, True) for line in keys]

@@ -117,6 +117,14 @@ def test_every_number_says_what_it_depends_on(work, files):
     assert f"{best.value:.1f} %" in page.text and f"untrained encoder {rows[0].value:.1f} %" in page.text
 
 
+def test_charts_of_damages_have_the_same_axis(files):
+    text = files[0].read_text()
+    charts = re.findall(r"<figure><svg.*?</svg>", text[text.index('id="robustness"') : text.index('id="classes"')])
+    assert len(charts) == 4  # joints, frames, noise, turns
+    axes = {tuple(re.findall(r'class="end">([^<]+)<', chart)) for chart in charts}
+    assert len(axes) == 1
+
+
 def test_csv_holds_every_field_of_every_result(work, files):
     rows = read_results(work / "run")
     with files[2].open(newline="") as file:
