@@ -40,7 +40,15 @@ def interpreted(request):
 
 @needs_triton
 @pytest.mark.skipif(gpu.INTERPRETED, reason="runs in the process that this test starts")
-@pytest.mark.parametrize("module", [*(f"test_{op}" for op in OPS), "test_blocks", "test_every_op", "test_guards"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(f"test_{op}" for op in OPS),
+        "test_blocks",
+        "test_guards",
+        pytest.param("test_every_op", marks=pytest.mark.slow),  # minutes of a core
+    ],
+)
 def test_interpreted(module, interpreted):
     found = interpreted[module].result()
     assert found.returncode == 0, found.stdout[-6000:] + found.stderr[-2000:]
