@@ -175,8 +175,9 @@ def kernel_why_not(
     return tuple(dict.fromkeys(reasons))
 
 
-# Where "auto" has been measured to gain by kernels of dense products: known once, as a traced function cannot ask.
-MEASURED_PROCESSOR = _cpu.level() == "avx512" and _cpu.vendor() == "AMD"
+# The processor's level where kernels of dense products have been measured against torch's, which are good on others: of
+# those of AMD. Known once, as a traced function cannot ask.
+MEASURED_LEVEL = _cpu.level() if _cpu.vendor() == "AMD" else ""
 
 
 def cpu_kernel_why_not(*tensors: torch.Tensor | None) -> tuple[str, ...]:

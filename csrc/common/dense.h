@@ -30,7 +30,7 @@ struct DenseProduct {
 constexpr std::int64_t kDenseRows = 256;
 constexpr std::int64_t kDenseColumns = 384;
 constexpr std::int64_t kDenseDepth = 512;
-constexpr std::int64_t kDensePanel = 48;  // columns of a panel of B: whole register tiles at every level
+constexpr std::int64_t kDensePanel = kTileVecs * kLanes;  // columns of a panel of B: one register tile
 
 // Depth that is copied at once where it is the longer stride, so that the copy stays within a few pages of memory.
 constexpr std::int64_t kDenseStrip = 16;

@@ -28,7 +28,8 @@ struct Product {
 
 // Indices are all compile-time constants: a dynamic one would keep the accumulators in memory.
 template <int ROWS, int VECS, bool GATHERED>
-SKELKERN_INLINE void product_tile(const Product& p, std::int64_t row, std::int64_t column) {
+SKELKERN_INLINE void product_tile(const Product& operands, std::int64_t row, std::int64_t column) {
+  const Product p = operands;  // a copy, which what is stored to C cannot change
   const float* a = p.a + row * p.a_row;
   const float* b = p.b + column;
   Vec sum[ROWS][VECS];

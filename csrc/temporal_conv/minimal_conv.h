@@ -63,7 +63,7 @@ struct MinimalPlan {
   }
   // frames of a channel, points of all, a panel of products
   std::int64_t scratch_floats(const Correlation& p) const {
-    return row_floats(frames(p, tiles.size), p.v) + kPoints * (p.c * ld + p.rows * kDensePanel) + kLanes;
+    return row_floats(frames(p, tiles.size), p.v) + kPoints * (p.c * ld + p.rows * kPanel) + kLanes;
   }
 };
 
@@ -94,7 +94,7 @@ inline void gather_points(const Correlation& p, const MinimalPlan& plan, std::in
 }
 
 // Columns [column, column + width) of the tiles from `first` on, to a sample's y (rows, frames, v). products: (kPoints,
-// rows, kDensePanel).
+// rows, kPanel).
 inline void finish_panel(const Correlation& p, const float* products, std::int64_t first, std::int64_t column,
                          std::int64_t width, float* y) {
   for (std::int64_t at = 0, count = 0; at < width; at += count) {
@@ -104,7 +104,7 @@ inline void finish_panel(const Correlation& p, const float* products, std::int64
     p.results_of(tile, 1, begin, end);
     const std::int64_t frame = p.first_result(tile);
     for (std::int64_t row = 0; row < p.rows; ++row)
-      points_to_results(products + row * kDensePanel + at, p.rows * kDensePanel, count, p.v, begin - frame, end - frame,
+      points_to_results(products + row * kPanel + at, p.rows * kPanel, count, p.v, begin - frame, end - frame,
                         p.bias == nullptr ? 0.0f : p.bias[row], y + (row * p.frames + begin) * p.v + joint);
   }
 }
@@ -124,7 +124,7 @@ struct Groups {
   }
 };
 
-// One panel of a point, (rows, columns; kDensePanel), by parts of the depth: results are differences of points, whose
+// One panel of a point, (rows, columns; kPanel), by parts of the depth: results are differences of points, whose
 // rounding errors must stay small, and a part of the frames' points stays in L1.
 inline void multiply_point(const Correlation& p, const Groups& groups, const float* packed, const std::int32_t* offsets,
                            const float* points, std::int64_t columns, float* products) {
@@ -134,8 +134,8 @@ inline void multiply_point(const Correlation& p, const Groups& groups, const flo
   do {
     const std::int64_t depth = std::min(kPart, end - from);
     for (std::int64_t row = 0; row < p.rows; row += kLanes)
-      gathered_product({packed + row * p.depth() + from * kLanes, 1, kLanes, points, 0, products + row * kDensePanel,
-                        kDensePanel, depth, from > begin, offsets + from, true},
+      gathered_product({packed + row * p.depth() + from * kLanes, 1, kLanes, points, 0, products + row * kPanel, kPanel,
+                        depth, from > begin, offsets + from, true},
                        lanes_left(p.rows, row), columns);
     from += depth;
   } while (from < end);
@@ -145,12 +145,12 @@ inline void multiply_point(const Correlation& p, const Groups& groups, const flo
 inline void multiply_points(const Correlation& p, const MinimalPlan& plan, const float* packed,
                             const std::int32_t* offsets, const float* points, std::int64_t first, std::int64_t length,
                             float* products, float* y) {
-  for (std::int64_t column = 0; column < length * p.v; column += kDensePanel) {
-    const std::int64_t width = std::min(kDensePanel, length * p.v - column), tile = column / p.v;
+  for (std::int64_t column = 0; column < length * p.v; column += kPanel) {
+    const std::int64_t width = std::min(kPanel, length * p.v - column), tile = column / p.v;
     const Groups groups(p, first + tile, (column + width - 1) / p.v + 1 - tile);
     for (std::int64_t point = 0; point < kPoints; ++point)
       multiply_point(p, groups, packed + point * plan.plane, offsets, points + point * p.c * plan.ld + column,
-                     round_up(width, kLanes), products + point * p.rows * kDensePanel);
+                     round_up(width, kLanes), products + point * p.rows * kPanel);
     finish_panel(p, products, first, column, width, y);
   }
 }

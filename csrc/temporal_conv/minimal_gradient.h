@@ -77,10 +77,10 @@ inline void add_points(const Correlation& p, const MinimalGradientPlan& plan, st
       const float* const a = points + point * p.rows * plan.ld_rows + skipped;
       const float* const b = columns + (point * plan.columns + skipped + group * p.v) * plan.ld_channels;
       float* const c = sums + (point * p.groups() + group) * p.rows * plan.ld_channels;
-      for (std::int64_t column = 0; column < p.c; column += kDensePanel)  // of b, which stays in L1
+      for (std::int64_t column = 0; column < p.c; column += kPanel)  // of b, which stays in L1
         product(
             {a, plan.ld_rows, 1, b + column, plan.ld_channels, c + column, plan.ld_channels, (end - begin) * p.v, true},
-            p.rows, round_up(std::min(kDensePanel, p.c - column), kLanes));
+            p.rows, round_up(std::min(kPanel, p.c - column), kLanes));
     }
 }
 

@@ -53,12 +53,12 @@ struct GatheredProduct {
 };
 
 // target (rows, frames * v; ld) = the product with b, of which only the taps `taps_of(first, last frame)` are not 0 for
-// those frames of the result. edge: (kLanes, kDensePanel) of any content.
+// those frames of the result. edge: (kLanes, kPanel) of any content.
 template <class TapsOf>
 void multiply_gathered(const GatheredProduct& g, const float* b, std::int64_t frames, std::int64_t v,
                        const TapsOf& taps_of, float* target, std::int64_t ld, float* edge) {
-  for (std::int64_t column = 0; column < frames * v; column += kDensePanel) {
-    const std::int64_t width = std::min(kDensePanel, frames * v - column);
+  for (std::int64_t column = 0; column < frames * v; column += kPanel) {
+    const std::int64_t width = std::min(kPanel, frames * v - column);
     const Taps taps = taps_of(column / v, (column + width - 1) / v);
     const std::int64_t skipped = taps.first * g.channels,
                        depth = std::max<std::int64_t>(0, taps.end - taps.first) * g.channels;
@@ -66,14 +66,14 @@ void multiply_gathered(const GatheredProduct& g, const float* b, std::int64_t fr
       const std::int64_t height = lanes_left(g.rows, row);
       const bool whole = width % kLanes == 0;
       float* const c = whole ? target + row * ld + column : edge;
-      const std::int64_t c_row = whole ? ld : kDensePanel;
+      const std::int64_t c_row = whole ? ld : kPanel;
       for (std::int64_t i = 0; g.bias != nullptr && i < height; ++i)
         std::fill_n(c + i * c_row, round_up(width, kLanes), g.bias[row + i]);
       gathered_product({g.packed + row * g.depth + skipped * kLanes, 1, kLanes, b + column, 0, c, c_row, depth,
                         g.bias != nullptr, g.offsets + skipped},
                        height, round_up(width, kLanes));
       for (std::int64_t i = 0; !whole && i < height; ++i)
-        std::copy_n(edge + i * kDensePanel, width, target + (row + i) * ld + column);
+        std::copy_n(edge + i * kPanel, width, target + (row + i) * ld + column);
     }
   }
 }
@@ -146,7 +146,7 @@ bool convolve_directly(const TemporalConvProblem& p, float* y, const TemporalCon
   auto* const partials = statistics.mean == nullptr ? nullptr : reinterpret_cast<double*>(workspace);
   const BlockStatistics taken{p, partials, p.n * time.count};
   const GatheredProduct product = pack_forward(p, ld, workspace + round_up(partial_floats, 16));
-  const auto scratch = static_cast<std::size_t>(p.stride * p.c * ld + kLanes * kDensePanel);
+  const auto scratch = static_cast<std::size_t>(p.stride * p.c * ld + kLanes * kPanel);
   const bool done = parallel_chunks(taken.count, p.threads, scratch, [&](std::int64_t block, float* memory) {
     const std::int64_t sample = block / time.count, part = block % time.count;
     const std::int64_t first = time.first(part), length = time.length(part);
@@ -257,7 +257,7 @@ struct InputPlan {
   }
   // scratch: rows of y's gradient, the result of a phase, an edge
   std::int64_t scratch_floats(const TemporalConvProblem& p) const {
-    return p.c_out * ld + (p.stride > 1 ? p.c * ld : 0) + kLanes * kDensePanel;
+    return p.c_out * ld + (p.stride > 1 ? p.c * ld : 0) + kLanes * kPanel;
   }
 
   // Packs the weights of a phase into memory, which is moved on; plain: (c_out * kernel, c) of any content.

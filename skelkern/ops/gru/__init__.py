@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from skelkern.autocast import follow_autocast
 from skelkern.checks import check_alike, check_number, check_shape, check_tensor
-from skelkern.dispatch import MEASURED_PROCESSOR, Implementation, Op, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.dispatch import MEASURED_LEVEL, Implementation, Op, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.ops.gru import layer, reference
 from skelkern.ops.gru.packing import Frames, Sequences, lay_out
 
@@ -222,7 +222,7 @@ def _torchs_gru_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
     """
     if torch.compiler.is_compiling():
         return ()
-    if not MEASURED_PROCESSOR:
+    if MEASURED_LEVEL not in ("avx2", "avx512"):
         return ("torch's layers are as fast on this processor",)
     x, h0, *_ = (*tensors, None, None)
     if x is None or len(tensors) == 1:
@@ -238,6 +238,8 @@ def _torchs_lstm_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
     """The same for an LSTM: torch's, of oneDNN, has no packed form, and is slower in backward only."""
     if torch.compiler.is_compiling():
         return ()
+    if MEASURED_LEVEL != "avx512":
+        return ("torch's LSTM is as fast on this processor",)
     given = [tensor for tensor in tensors if tensor is not None]
     packed = any(tensor.dtype == torch.int64 for tensor in given)  # lengths, or sizes of batches
     gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)

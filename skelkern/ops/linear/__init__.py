@@ -8,7 +8,7 @@ from torch import Tensor
 from skelkern import _cpu
 from skelkern.autocast import follow_autocast
 from skelkern.checks import check_alike, check_choice, check_shape
-from skelkern.dispatch import MEASURED_PROCESSOR, Implementation, cpu_kernel_why_not, register_op, runs_anything
+from skelkern.dispatch import MEASURED_LEVEL, Implementation, cpu_kernel_why_not, register_op, runs_anything
 from skelkern.memory import empty_output
 from skelkern.ops.linear import reference
 from skelkern.registration import address, addresses, float32, not_twice_differentiable, register
@@ -70,7 +70,7 @@ def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tenso
 
 def torch_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
     """Reasons, measured on 2 cores, for which torch's product is used; tensors: x and weight."""
-    if not MEASURED_PROCESSOR:
+    if MEASURED_LEVEL != "avx512":
         return ("torch's product is as fast on this processor",)
     x, weight, *_ = (*tensors, None, None)
     if x is None or weight is None or x.dim() == 0 or weight.dim() != 2:
