@@ -45,7 +45,7 @@ def evaluate(
     target: Store | None = None,
     target_splits: tuple[str, str] = ("train", "test"),
 ) -> list[Result]:
-    """Evaluates a run and writes results.json and predictions.npz; of the linear protocol also its classes.
+    """Evaluates a run and writes results.json and predictions.npz, after every protocol; of `linear` also its classes.
 
     Args:
         run: folder of a finished run.
@@ -64,8 +64,10 @@ def evaluate(
     check_protocols(protocols)
     context = open_context(run, store, train, test, recipe, device)
     context.target, context.target_splits = target, target_splits
-    results = [result for protocol in protocols for result in PROTOCOLS[protocol](context)]
-    write_files(out or run, context, results)
+    results: list[Result] = []
+    for protocol in protocols:
+        results += PROTOCOLS[protocol](context)
+        write_files(out or run, context, results)
     return results
 
 

@@ -50,7 +50,7 @@ class Watch:
         self.gallery, self.held_out = probe_samples(samples, store.labels, recipe.training.seed)
 
     def epoch(self, encoder: nn.Module, epoch: int) -> dict[str, float]:
-        """`feature_std` and `effective_rank` of some sequences, and `knn_probe` where it is time for one.
+        """`feature_std` and `effective_rank` of some sequences; `knn_probe` when it is time and samples are held out.
 
         A collapse of the features warns, once.
         """
@@ -60,14 +60,13 @@ class Watch:
         if values["effective_rank"] < LOW_RANK or values["feature_std"] < LOW_SPREAD:
             self._warn(epoch, values)
         done = epoch + 1
-        if training.probe_every and (done % training.probe_every == 0 or done == training.epochs):
+        due = training.probe_every and (done % training.probe_every == 0 or done == training.epochs)
+        if due and len(self.held_out) > 0:
             values["knn_probe"] = self.probe(encoder)
         return values
 
     def probe(self, encoder: nn.Module) -> float:
         """Percent of held-out training samples whose nearest neighbour among the others is of their class."""
-        if len(self.held_out) == 0:
-            return 0.0
         known, unseen = (
             encode(encoder, self.recipe, self.store, part).float() for part in (self.gallery, self.held_out)
         )

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,16 @@ def test_what_is_watched(store):
     similarity = torch.nn.functional.normalize(unseen) @ torch.nn.functional.normalize(known).t()
     right = store.labels[watch.gallery][similarity.argmax(dim=1)] == store.labels[watch.held_out]
     assert last["knn_probe"] == pytest.approx(100 * right.mean())
+
+
+@pytest.mark.filterwarnings("ignore:the features are collapsing")
+def test_no_probe_where_nothing_can_be_held_out(store):
+    one_of_each = store.select("train")[[np.argmax(store.labels[store.select("train")] == c) for c in range(3)]]
+    watch = Watch(RECIPE, replace(store, splits={**store.splits, "train": one_of_each}))
+    assert set(watch.epoch(build_encoder(RECIPE, store), RECIPE.training.epochs - 1)) == {
+        "feature_std",
+        "effective_rank",
+    }
 
 
 def test_a_collapse_along_a_line_warns_once(store, monkeypatch):

@@ -13,7 +13,7 @@ from skelssl.engine.pretrain import pretrain
 from skelssl.engine.recipe import EvaluationOptions
 from skelssl.protocols.bootstrap import paired_interval
 from skelssl.protocols.classify import linear, nearest_neighbours, standardised
-from skelssl.protocols.evaluate import EvaluationError, evaluate, table
+from skelssl.protocols.evaluate import PROTOCOLS, EvaluationError, evaluate, table
 from skelssl.protocols.features import calibrate, clip_batches, encode, feature_std
 from skelssl.protocols.results import read_results
 
@@ -179,6 +179,16 @@ def test_results_file_and_table(run, results):
     lines = table(results).splitlines()
     assert re.split("  +", lines[0])[:6] == ["test", "samples", "protocol", "encoder", "metric", "%"]
     assert len(lines) == 1 + len(results)
+
+
+def test_what_was_evaluated_stays_when_a_later_protocol_fails(run, store, tmp_path, monkeypatch):
+    def fails(context):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(PROTOCOLS, "robustness", fails)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, store, protocols=["knn", "robustness"], out=tmp_path)
+    assert {result.protocol for result in read_results(tmp_path)} == {"knn"}
 
 
 def test_unfinished_damaged_and_foreign_runs_are_refused(run, store, tmp_path):
