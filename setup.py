@@ -35,7 +35,7 @@ from build_support.objects import (
 )
 
 NATIVE = ROOT / "tests" / "native"
-SANITIZERS = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+SANITIZERS = "-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all"
 NVCC = find_nvcc()
 
 

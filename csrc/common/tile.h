@@ -33,6 +33,11 @@ SKELKERN_INLINE void product_tile(const Product& operands, std::int64_t row, std
   const float* a = p.a + row * p.a_row;
   const float* b = p.b + column;
   Vec sum[ROWS][VECS];
+  for (int i = 0; i < ROWS; ++i) {  // C is needed after the whole depth, and is there by then
+    const float* const c = p.c + (row + i) * p.c_row + column;
+    __builtin_prefetch(c, 1);
+    __builtin_prefetch(c + VECS * kLanes - 1, 1);
+  }
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 4
