@@ -10,7 +10,7 @@ from torch import Tensor
 from skelssl.engine.checkpoint import replace_file
 from skelssl.protocols.classify import among_first, standardised
 from skelssl.protocols.context import ENCODERS, Context
-from skelssl.protocols.exact import ExactClassifier, choose_penalty, solve, stratified_folds
+from skelssl.protocols.exact import ExactClassifier, Samples, choose_penalty, solve, stratified_folds
 from skelssl.protocols.results import Result
 
 TOP = 5
@@ -56,7 +56,7 @@ def _exact(context: Context, known: Tensor, unseen: Tensor) -> tuple[ExactClassi
     labels, options = context.labels[0], context.recipe.evaluation
     penalty = choose_penalty((known, labels), context.classes, options.exact_penalties, _folds(context))
     scaled = standardised((known, unseen))
-    classifier = solve((scaled[0], labels), context.classes, penalty)
+    classifier = solve(Samples(scaled[0], labels, context.classes), penalty)
     return classifier, classifier.scores(scaled[1])
 
 

@@ -10,7 +10,7 @@ from skelssl.engine.schedule import learning_rate, make_optimizer
 from skelssl.protocols import exact
 from skelssl.protocols.bootstrap import interval
 from skelssl.protocols.classify import among_first, average_precision, linear_together, standardised
-from skelssl.protocols.exact import ConvergenceError, choose_penalty, solve, stratified_folds
+from skelssl.protocols.exact import ConvergenceError, Samples, choose_penalty, solve, stratified_folds
 from skelssl.views.draws import Draws
 
 CLASSES = 4
@@ -73,18 +73,34 @@ def test_layers_that_step_together_learn_what_each_learns_alone(options, monkeyp
 def test_exact_classifier_is_scikit_learns(features):
     (x, labels), penalty = clouds(50, features), 0.05
     (x,) = standardised((x,))
-    found = solve((x, labels), CLASSES, penalty)
+    samples = Samples(x, labels, CLASSES)
+    found = solve(samples, penalty)
     peer = LogisticRegression(C=1 / (penalty * len(x)), tol=1e-10, max_iter=5000).fit(x.double().numpy(), labels)
     np.testing.assert_allclose(found.scores(x).numpy(), peer.predict_proba(x.double().numpy()), atol=1e-5)
     assert found.gradient <= exact.TOLERANCE
-    again = solve((x, labels), CLASSES, penalty, start=solve((x, labels), CLASSES, 1.0))
+    again = solve(samples, penalty, start=solve(samples, 1.0))
     np.testing.assert_allclose(again.weight.numpy(), found.weight.numpy(), atol=1e-4)
 
 
 def test_exact_classifier_says_when_it_has_not_arrived(monkeypatch):
-    monkeypatch.setattr(exact, "ITERATIONS", 2)
+    monkeypatch.setattr(exact, "STEPS", 2)
     with pytest.raises(ConvergenceError, match=r"penalty 0.001: expected a gradient of at most 1e-06, found"):
-        solve(clouds(50), CLASSES, 1e-3)
+        solve(Samples(*clouds(50), CLASSES), 1e-3)
+
+
+def test_exact_classifier_of_separable_classes_and_of_repeated_features():
+    x, labels = clouds(200, 30)
+    x = standardised((torch.cat((x + 9 * nn.functional.one_hot(labels, 30), x), dim=1),))[0]
+    found = solve(Samples(x, labels, CLASSES), 1e-6)
+    assert found.gradient <= exact.TOLERANCE
+    assert (found.scores(x).argmax(dim=1) == labels).all()
+
+
+def test_features_that_are_not_finite_are_refused():
+    x, labels = clouds(20)
+    x[3, 2] = torch.nan
+    with pytest.raises(ValueError, match="features: expected finite numbers"):
+        Samples(x, labels, CLASSES)
 
 
 def test_folds_hold_every_sample_once_and_every_class_evenly():
