@@ -85,11 +85,12 @@ def check_protocols(protocols: Sequence[str]) -> None:
 def write_files(out: Path, context: Context, results: Sequence[Result]) -> None:
     """Writes results.json, predictions.npz and, after the linear protocol, classes.csv and confusion.csv.
 
-    What other protocols have left in the first two stays there.
+    What other protocols have left in the first two stays there. Rows are in the order of PROTOCOLS.
     """
     before, arrays = _left_by_others(out, {result.protocol for result in results})
     arrays |= context.predictions
-    write_results(out, [*results, *before])
+    order = {name: number for number, name in enumerate(PROTOCOLS)}
+    write_results(out, sorted([*before, *results], key=lambda row: order.get(row.protocol, len(order))))
 
     def save(partial: Path) -> None:
         with partial.open("wb") as file:

@@ -41,7 +41,7 @@ def _augmentations(run: RunData, store: Store, names: Sequence[str]) -> str:
     views = [augmented(clip, name, seed) for name in names]
     note = (
         f"{clip.title}, {clip.details[0]}, of the split {split} of {store.header.dataset}, as the augmentations of "
-        f"{run.config['method'].upper()} make it, each as strong as in its paper, draws of seed {seed}. Limbs of lost "
+        f"{run.method} make it, each as strong as in its paper, draws of seed {seed}. Limbs of lost "
         "joints are thin."
     )
     pictures = [figure(animated_clip(clip), "as stored")]

@@ -216,12 +216,15 @@ def _robustness(run: RunData) -> str:
         "Strength 0 is the linear result."
     )
     parts = [row for row in valued if row.level is None]
-    impossible = sorted({f"{row.setting}: {row.note}" for row in rows if row.value is None})
+    impossible: dict[str, list[str]] = {}  # settings, by the reason
+    for row in rows:
+        if row.value is None and row.setting not in impossible.setdefault(row.note, []):
+            impossible[row.note].append(row.setting)
     return (
         paragraph(note, "soft")
         + (legend(keys) + grid("charts", charts) if charts else "")
         + _lost_parts(parts)
-        + "".join(paragraph(line, "missing") for line in impossible)
+        + "".join(paragraph(f"{', '.join(each)}: {why}", "missing") for why, each in impossible.items())
     )
 
 

@@ -54,8 +54,14 @@ class RunData:
         return [] if scores is None else [f"class {number}" for number in range(1, scores.shape[1] + 1)]
 
     @property
+    def method(self) -> str:
+        """Its name, as the paper writes it."""
+        name = str(self.config["method"])
+        return {"hico": "HiCo"}.get(name, name.upper())
+
+    @property
     def title(self) -> str:
-        return f"{str(self.config['method']).upper()} on {self.config['dataset']}"
+        return f"{self.method} on {self.config['dataset']}"
 
     def row(self, protocol: str, encoder: str = "trained", **wanted: object) -> Result | None:
         """The first result of a protocol on all test samples with a value, if there is one."""
