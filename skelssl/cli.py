@@ -99,10 +99,9 @@ def fuse(arguments: argparse.Namespace, flags: list[str]) -> None:
     from skelssl.protocols.fuse import fuse as together
     from skelssl.protocols.results import table
 
-    _refuse(flags)
     weights = None if arguments.weights is None else [float(weight) for weight in arguments.weights.split(",")]
     store, splits = data_of(arguments.run[0], arguments.data), (arguments.train, arguments.test)
-    print(table(together(arguments.run, store, *splits, weights=weights, out=arguments.out)))
+    print(table(together(arguments.run, store, *splits, weights=weights, out=arguments.out, flags=flags)))
 
 
 def compare(arguments: argparse.Namespace, flags: list[str]) -> None:

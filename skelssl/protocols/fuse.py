@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from skelssl.data.store import Store
+from skelssl.engine.recipe import with_evaluation
 from skelssl.protocols.classify import linear_together
-from skelssl.protocols.context import ENCODERS, Context, EvaluationError, open_context, stream_name
+from skelssl.protocols.context import ENCODERS, Context, EvaluationError, load_run, open_context, stream_name
 from skelssl.protocols.results import Result, write_results
 
 SCORES, FEATURES = "fusion of scores", "fusion of features"
@@ -25,6 +26,7 @@ def fuse(
     *,
     weights: Sequence[float] | None = None,
     out: Path | None = None,
+    flags: Sequence[str] = (),
 ) -> list[Result]:
     """Every subset of several runs: the weighted sum of their class probabilities, and one classifier on all features.
 
@@ -37,6 +39,7 @@ def fuse(
         test: split to test on; by default the first recipe's.
         weights: of the runs' probabilities; by default equal.
         out: folder for results.json, if wanted.
+        flags: that change the recipes' options of evaluation, such as `--evaluation.initialisations=1`.
 
     Raises:
         EvaluationError: no runs, one is not finished or of another data set, or the weights do not fit them.
@@ -46,8 +49,10 @@ def fuse(
     weights = [1.0] * len(runs) if weights is None else list(weights)
     if len(weights) != len(runs) or min(weights) < 0 or not any(weights):
         raise EvaluationError(f"weights: expected {len(runs)}, none below 0 and not all 0, found {weights}")
-    first = open_context(runs[0], store, train, test)
-    contexts = [first, *(open_context(run, store, first.train, first.test) for run in runs[1:])]
+    recipes = [with_evaluation(load_run(run, store), flags) for run in runs]
+    first = open_context(runs[0], store, train, test, recipes[0])
+    others = zip(runs[1:], recipes[1:], strict=True)
+    contexts = [first, *(open_context(run, store, first.train, first.test, recipe) for run, recipe in others)]
     names = _names(contexts)
     results = []
     for chosen in _subsets(len(runs)):

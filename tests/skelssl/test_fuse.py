@@ -4,6 +4,7 @@ import pytest
 from test_scc import RECIPE
 
 from skelssl.engine.pretrain import pretrain
+from skelssl.engine.recipe import RecipeError
 from skelssl.protocols.evaluate import EvaluationError, evaluate
 from skelssl.protocols.fuse import fuse
 from skelssl.protocols.results import read_results
@@ -59,6 +60,13 @@ def test_weights_decide(store, runs):
 def test_two_runs_of_one_stream_are_told_apart(store, runs):
     settings = {r.setting for r in fuse([runs[0], runs[0]], store)}
     assert settings == {"temporal (temporal)", "temporal (temporal) + temporal (temporal)"}
+
+
+def test_options_of_evaluation_count(store, runs):
+    rows = fuse(runs[:1], store, flags=["--evaluation.initialisations=3"])
+    assert {row.repeats for row in rows if row.encoder == "untrained"} == {3}
+    with pytest.raises(RecipeError, match="expected --evaluation.KEY=VALUE, found '--training.epochs=3'"):
+        fuse(runs[:1], store, flags=["--training.epochs=3"])
 
 
 def test_nothing_to_fuse(store, tmp_path):
