@@ -175,8 +175,8 @@ def kernel_why_not(
     return tuple(dict.fromkeys(reasons))
 
 
-# The processor's level where kernels of dense products have been measured against torch's, which are good on others: of
-# those of AMD. Known once, as a traced function cannot ask.
+# The level of AMD's processors, on which kernels of dense products have been measured against torch's; "" on others,
+# where torch's are taken. Known once, as a traced function cannot ask.
 MEASURED_LEVEL = _cpu.level() if _cpu.vendor() == "AMD" else ""
 
 

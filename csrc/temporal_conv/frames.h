@@ -7,7 +7,7 @@
 
 namespace {
 
-constexpr std::int64_t kPanel = 48;  // joints of frames that are convolved at once: whole register tiles at every level
+constexpr std::int64_t kPanel = 48;  // columns of a product at a time: whole register tiles at every level
 
 // `frames` consecutive frames, or tiles of them, cut into blocks of which none is larger than `most`.
 struct Blocks {
