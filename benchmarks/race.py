@@ -1,6 +1,6 @@
 """Races of a skelkern function against its peers: same inputs, same process, interleaved, after their results agreed.
 
-`race_module` runs all cases of a benchmark file in two child processes, one for each allocator setting; a child is this
+`race_module` runs all cases of a benchmark file in child processes, one for each allocator setting; a child is this
 file run as a script.
 """
 
@@ -267,12 +267,12 @@ def run_cases(cases: Sequence[Case], sizes: str) -> dict[str, Any]:
     return results
 
 
-def race_module(path: Path, sizes: str) -> dict[str, dict[str, Any]]:
+def race_module(path: Path, sizes: str, allocators: Sequence[str] = tuple(ALLOCATORS)) -> dict[str, dict[str, Any]]:
     """The results of a benchmark file by allocator setting and case."""
     results = {}
-    for allocator, variables in ALLOCATORS.items():
+    for allocator in allocators:
         command = [sys.executable, __file__, str(path), "--sizes", sizes]
-        child = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
+        child = subprocess.run(command, env=os.environ | ALLOCATORS[allocator], capture_output=True, text=True)
         if child.returncode != 0:
             raise RuntimeError(f"the race of {path.name} ({allocator} allocator) failed:\n{child.stderr[-3000:]}")
         results[allocator] = json.loads(child.stdout.splitlines()[-1])

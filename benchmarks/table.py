@@ -37,10 +37,11 @@ def _processor() -> str:
 
 def rows(op: str, results: Results) -> list[tuple[str, ...]]:
     """One row for each case of an op, in words."""
-    return [(op, case, *_cells(default, results["no-mmap"][case])) for case, default in results["default"].items()]
+    no_mmap = results.get("no-mmap", {})
+    return [(op, case, *_cells(default, no_mmap.get(case))) for case, default in results["default"].items()]
 
 
-def _cells(default: dict[str, Any], no_mmap: dict[str, Any]) -> tuple[str, ...]:
+def _cells(default: dict[str, Any], no_mmap: dict[str, Any] | None) -> tuple[str, ...]:
     if "skelkern" not in default["ratios"]:
         return ("failed or disagrees",) + ("",) * 5
     official, *others = [name for name in default["ratios"] if name != "skelkern"]
@@ -48,7 +49,7 @@ def _cells(default: dict[str, Any], no_mmap: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"{default['milliseconds']['skelkern']:.3g} ms",
         _ratio(default, official),
-        _ratio(no_mmap, official),
+        "not raced" if no_mmap is None else _ratio(no_mmap, official),
         f"{_ratio(default, best)} {best}" if best else "",
         f"1/{default['peak_bytes'][official] / max(default['peak_bytes']['skelkern'], 1):.3g}",
         f"{default['share_of_floor']:.0%}",

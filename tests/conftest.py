@@ -51,8 +51,10 @@ def guarded_kernels(request, monkeypatch):
     """Where kernels are interpreted: canaries around every buffer, and NaN in results before they are written."""
     if request.config.getoption("--impl") == "triton" and "TRITON_INTERPRET" in os.environ:
         import guards
+        import interpreter
 
         guards.guard(monkeypatch)
+        interpreter.spare_repetitions(monkeypatch)
     yield
 
 

@@ -131,6 +131,13 @@ def test_both_allocators_race_in_processes_of_their_own(tmp_path):
     assert "| sum | ones |" in table.markdown([(op, case, *cells)])
 
 
+def test_a_setting_that_did_not_race_is_said_so():
+    result = race.race({"official": peer(), race.OURS: peer()}, seconds=0)
+    ((*_, default, no_mmap, _, _, _),) = table.rows("sum", {"default": {"ones": result.__dict__}})
+    assert "x (" in default
+    assert no_mmap == "not raced"
+
+
 def test_a_broken_benchmark_file_is_an_error_with_its_traceback(tmp_path):
     (tmp_path / "bench_broken.py").write_text("import no_such_module_anywhere\n")
     with pytest.raises(RuntimeError, match="no_such_module_anywhere"):
