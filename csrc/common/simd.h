@@ -35,11 +35,13 @@ SKELKERN_INLINE void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 // Subtracting zero changes no value and costs nothing; adding it would turn -0 into 0 and cost an instruction.
 SKELKERN_INLINE Vec splat(float value) { return value - Vec{}; }
 
-// The first `count` lanes (0..kLanes) from p, the rest 0; never reads past p[count - 1].
+// The first `count` lanes (0..kLanes) from p, the rest 0; never reads past p[count - 1]. Where there are no masks, gcc
+// copies a variable number of bytes by a call: full vectors take the short way.
 SKELKERN_INLINE Vec load_part(const float* p, int count) {
 #if defined(__AVX512F__)
   return (Vec)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
 #else
+  if (count == kLanes) return load(p);
   Vec v{};
   std::memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(float));
   return v;
@@ -50,6 +52,7 @@ SKELKERN_INLINE void store_part(float* p, Vec v, int count) {
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
 #else
+  if (count == kLanes) return store(p, v);
   std::memcpy(p, &v, static_cast<std::size_t>(count) * sizeof(float));
 #endif
 }

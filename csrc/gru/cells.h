@@ -5,16 +5,6 @@
 
 namespace {
 
-// gcc copies a variable number of bytes by a call, where there are no masks: full vectors take the short way.
-SKELKERN_INLINE Vec load_lanes(const float* p, int lanes) { return lanes == kLanes ? load(p) : load_part(p, lanes); }
-
-SKELKERN_INLINE void store_lanes(float* p, Vec v, int lanes) {
-  if (lanes == kLanes)
-    store(p, v);
-  else
-    store_part(p, v, lanes);
-}
-
 SKELKERN_INLINE Vec magnitude(Vec x) { return (Vec)((IntVec)x & 0x7fffffff); }
 
 // 1 / (1 + e^-x), by the exponential of a negative number, which never overflows.
@@ -54,32 +44,32 @@ struct GruCell {
 
   static SKELKERN_INLINE Vec forward(float* trace, std::int64_t hidden, const float* recurrent, const float* biases,
                                      std::int64_t stride, Vec h, float*, int lanes) {
-    const Vec reset = logistic(load_lanes(trace, lanes) + load(recurrent) + load(biases));
-    const Vec update = logistic(load_lanes(trace + hidden, lanes) + load(recurrent + stride) + load(biases + stride));
+    const Vec reset = logistic(load_part(trace, lanes) + load(recurrent) + load(biases));
+    const Vec update = logistic(load_part(trace + hidden, lanes) + load(recurrent + stride) + load(biases + stride));
     const Vec inner = load(recurrent + 2 * stride) + load(biases + 2 * stride);
-    const Vec fresh = hyperbolic_tangent(load_lanes(trace + 2 * hidden, lanes) + reset * inner);
-    store_lanes(trace, reset, lanes);
-    store_lanes(trace + hidden, update, lanes);
-    store_lanes(trace + 2 * hidden, fresh, lanes);
-    store_lanes(trace + 3 * hidden, inner, lanes);
+    const Vec fresh = hyperbolic_tangent(load_part(trace + 2 * hidden, lanes) + reset * inner);
+    store_part(trace, reset, lanes);
+    store_part(trace + hidden, update, lanes);
+    store_part(trace + 2 * hidden, fresh, lanes);
+    store_part(trace + 3 * hidden, inner, lanes);
     return fresh + update * (h - fresh);
   }
 
   static SKELKERN_INLINE Vec backward(const float* trace, std::int64_t hidden, Vec h, Vec, Vec h_gradient, float*,
                                       float* slopes, float* step, int lanes) {
-    const Vec reset = load_lanes(trace, lanes), update = load_lanes(trace + hidden, lanes);
-    const Vec fresh = load_lanes(trace + 2 * hidden, lanes), inner = load_lanes(trace + 3 * hidden, lanes);
+    const Vec reset = load_part(trace, lanes), update = load_part(trace + hidden, lanes);
+    const Vec fresh = load_part(trace + 2 * hidden, lanes), inner = load_part(trace + 3 * hidden, lanes);
     const Vec of_fresh = h_gradient * (1.0f - update) * (1.0f - fresh * fresh);
     const Vec of_update = h_gradient * (h - fresh) * update * (1.0f - update);
     const Vec of_inner = of_fresh * reset;
     const Vec of_reset = of_fresh * inner * reset * (1.0f - reset);
-    store_lanes(slopes, of_reset, lanes);
-    store_lanes(slopes + hidden, of_update, lanes);
-    store_lanes(slopes + 2 * hidden, of_fresh, lanes);
-    store_lanes(slopes + 3 * hidden, of_inner, lanes);
-    store_lanes(step, of_reset, lanes);
-    store_lanes(step + hidden, of_update, lanes);
-    store_lanes(step + 2 * hidden, of_inner, lanes);
+    store_part(slopes, of_reset, lanes);
+    store_part(slopes + hidden, of_update, lanes);
+    store_part(slopes + 2 * hidden, of_fresh, lanes);
+    store_part(slopes + 3 * hidden, of_inner, lanes);
+    store_part(step, of_reset, lanes);
+    store_part(step + hidden, of_update, lanes);
+    store_part(step + 2 * hidden, of_inner, lanes);
     return h_gradient * update;
   }
 };
@@ -91,27 +81,27 @@ struct LstmCell {
 
   static SKELKERN_INLINE Vec forward(float* trace, std::int64_t hidden, const float* recurrent, const float* biases,
                                      std::int64_t stride, Vec, float* c, int lanes) {
-    const Vec input = logistic(load_lanes(trace, lanes) + load(recurrent) + load(biases));
-    const Vec forget = logistic(load_lanes(trace + hidden, lanes) + load(recurrent + stride) + load(biases + stride));
-    const Vec fresh = hyperbolic_tangent(load_lanes(trace + 2 * hidden, lanes) + load(recurrent + 2 * stride) +
+    const Vec input = logistic(load_part(trace, lanes) + load(recurrent) + load(biases));
+    const Vec forget = logistic(load_part(trace + hidden, lanes) + load(recurrent + stride) + load(biases + stride));
+    const Vec fresh = hyperbolic_tangent(load_part(trace + 2 * hidden, lanes) + load(recurrent + 2 * stride) +
                                          load(biases + 2 * stride));
     const Vec output =
-        logistic(load_lanes(trace + 3 * hidden, lanes) + load(recurrent + 3 * stride) + load(biases + 3 * stride));
+        logistic(load_part(trace + 3 * hidden, lanes) + load(recurrent + 3 * stride) + load(biases + 3 * stride));
     const Vec state = forget * load(c) + input * fresh;
     store(c, state);
-    store_lanes(trace, input, lanes);
-    store_lanes(trace + hidden, forget, lanes);
-    store_lanes(trace + 2 * hidden, fresh, lanes);
-    store_lanes(trace + 3 * hidden, output, lanes);
-    store_lanes(trace + 4 * hidden, state, lanes);
+    store_part(trace, input, lanes);
+    store_part(trace + hidden, forget, lanes);
+    store_part(trace + 2 * hidden, fresh, lanes);
+    store_part(trace + 3 * hidden, output, lanes);
+    store_part(trace + 4 * hidden, state, lanes);
     return output * hyperbolic_tangent(state);
   }
 
   static SKELKERN_INLINE Vec backward(const float* trace, std::int64_t hidden, Vec, Vec c, Vec h_gradient,
                                       float* c_gradient, float* slopes, float* step, int lanes) {
-    const Vec input = load_lanes(trace, lanes), forget = load_lanes(trace + hidden, lanes);
-    const Vec fresh = load_lanes(trace + 2 * hidden, lanes), output = load_lanes(trace + 3 * hidden, lanes);
-    const Vec shown = hyperbolic_tangent(load_lanes(trace + 4 * hidden, lanes));
+    const Vec input = load_part(trace, lanes), forget = load_part(trace + hidden, lanes);
+    const Vec fresh = load_part(trace + 2 * hidden, lanes), output = load_part(trace + 3 * hidden, lanes);
+    const Vec shown = hyperbolic_tangent(load_part(trace + 4 * hidden, lanes));
     const Vec of_state = load(c_gradient) + h_gradient * output * (1.0f - shown * shown);
     store(c_gradient, of_state * forget);
     const Vec of_gates[kGates] = {of_state * fresh * input * (1.0f - input), of_state * c * forget * (1.0f - forget),
@@ -119,8 +109,8 @@ struct LstmCell {
                                   h_gradient * shown * output * (1.0f - output)};
 #pragma GCC unroll 4
     for (int gate = 0; gate < kGates; ++gate) {
-      store_lanes(slopes + gate * hidden, of_gates[gate], lanes);
-      store_lanes(step + gate * hidden, of_gates[gate], lanes);
+      store_part(slopes + gate * hidden, of_gates[gate], lanes);
+      store_part(step + gate * hidden, of_gates[gate], lanes);
     }
     return Vec{};
   }

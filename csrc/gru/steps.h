@@ -123,7 +123,7 @@ inline void apply_gates(const Chunk& own, const ForwardState& s, const skelkern:
       const Vec h = Cell::forward(trace + row * Cell::kTrace * p.hidden + j, p.hidden, recurrent, biases + (j - unit),
                                   kUnits, load(s.h + i * s.ld + j), s.c + i * s.ld + j, lanes);
       store(s.next + i * s.ld + j, h);
-      store_lanes(results.y + row * y_ld + own.direction * p.hidden + j, h, lanes);
+      store_part(results.y + row * y_ld + own.direction * p.hidden + j, h, lanes);
     }
   }
 }
@@ -201,11 +201,11 @@ inline void differentiate_gates(const Chunk& own, const BackwardState& s, const 
   for (std::int64_t j = 0; j < p.hidden; j += kLanes) {
     const int lanes = lanes_left(p.hidden, j);
     float* const h_gradient = s.h + i * s.ld + j;
-    const Vec h_before = load_lanes(h + j, lanes), c_before = load_lanes(c + j, lanes);
-    const Vec total = load(h_gradient) + load_lanes(y_gradient + j, lanes);
+    const Vec h_before = load_part(h + j, lanes), c_before = load_part(c + j, lanes);
+    const Vec total = load(h_gradient) + load_part(y_gradient + j, lanes);
     store(h_gradient, Cell::backward(trace + j, p.hidden, h_before, c_before, total, s.c + i * s.ld + j, slope + j,
                                      s.step + i * s.step_ld + j, lanes));
-    store_lanes(slope + (skelkern::kGruSlopes - 1) * p.hidden + j, h_before, lanes);
+    store_part(slope + (skelkern::kGruSlopes - 1) * p.hidden + j, h_before, lanes);
   }
 }
 

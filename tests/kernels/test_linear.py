@@ -115,13 +115,17 @@ def test_follows_autocast():
     assert weight.grad.dtype == torch.float32
 
 
-def test_small_products_are_left_to_torch():
-    x, weight = torch.zeros(4, 8), torch.zeros(6, 8)
+def test_torch_has_what_it_does_as_fast():
+    level = _cpu.level() if _cpu.vendor() == "AMD" else ""
+
+    def chosen(rows, depth, columns):
+        return skelkern.explain(skelkern.linear, torch.zeros(rows, depth), torch.zeros(columns, depth)).chosen
+
     with skelkern.use("auto"):
-        assert skelkern.explain(skelkern.linear, x, weight).chosen == "reference"
-        large = skelkern.explain(skelkern.linear, torch.zeros(4096, 256), torch.zeros(256, 256))
-    expected = "cpu" if _cpu.level() == "avx512" and _cpu.vendor() == "AMD" else "reference"
-    assert large.chosen == expected
+        assert chosen(4, 8, 6) == "reference"
+        assert chosen(4096, 256, 256) == ("cpu" if level == "avx512" else "reference")
+        assert chosen(64, 2048, 1024) == ("cpu" if level in ("avx2", "avx512") else "reference")
+        assert chosen(257, 2048, 1024) == ("cpu" if level == "avx512" else "reference")
 
 
 X, WEIGHT, BIAS = torch.zeros(2, 3), torch.zeros(6, 3), torch.zeros(6)

@@ -19,9 +19,10 @@ def linear(
 ) -> Tensor:
     """x Wᵀ + b, followed by a ReLU where one is asked for.
 
-    "auto" takes the kernel where it has been measured to be faster than torch's own product: AMD processors with
-    AVX-512, from some 67 million multiplications on. Transposed matrices are multiplied as they lie. Under autocast
-    all arguments are cast to the autocast dtype; the kernel itself computes in float32.
+    "auto" takes the kernel where it has been measured to be faster than torch's own product: on AMD processors, with
+    AVX-512 from some 67 million multiplications on, with AVX2 for at most 256 rows and at least 1.5 million weights.
+    Transposed matrices are multiplied as they lie. Under autocast all arguments are cast to the autocast dtype; the
+    kernel itself computes in float32.
 
     Args:
         x: (*, C) with any number of leading dimensions.
@@ -68,19 +69,23 @@ def _kernel(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tenso
     return y.view(*x.shape[:-1], weight.shape[0])
 
 
+SMALLEST = 2**26  # multiplications, with AVX-512
+MOST_ROWS, LEAST_WEIGHTS = 256, 3 << 19  # with AVX2
+
+
 def torch_is_as_fast(*tensors: Tensor | None) -> tuple[str, ...]:
     """Reasons, measured on 2 cores, for which torch's product is used; tensors: x and weight."""
-    if MEASURED_LEVEL != "avx512":
+    if MEASURED_LEVEL not in ("avx2", "avx512"):
         return ("torch's product is as fast on this processor",)
     x, weight, *_ = (*tensors, None, None)
     if x is None or weight is None or x.dim() == 0 or weight.dim() != 2:
         return ()
-    if x.numel() * weight.shape[0] < SMALLEST:
+    if MEASURED_LEVEL == "avx2":
+        if x.numel() > MOST_ROWS * x.shape[-1] or weight.numel() < LEAST_WEIGHTS:
+            return (f"torch's product is as fast with over {MOST_ROWS} rows or under {LEAST_WEIGHTS} weights",)
+    elif x.numel() * weight.shape[0] < SMALLEST:
         return (f"torch's product is as fast below {SMALLEST} multiplications",)
     return ()
-
-
-SMALLEST = 2**26
 
 
 def _matrix(tensor: Tensor) -> Tensor:
