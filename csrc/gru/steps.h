@@ -12,7 +12,8 @@
 namespace {
 
 constexpr std::int64_t kSequences = 32;  // of a chunk
-constexpr std::int64_t kUnits = 16;      // hidden units whose gates make a panel: whole vectors at every level
+constexpr std::int64_t kUnits = kLanes;  // hidden units whose gates make a panel
+constexpr std::int64_t kDepth = 256;     // of a panel that is multiplied at once, so that it stays in L1
 
 inline std::int64_t unit_blocks(const skelkern::GruProblem& p) { return ceil_div(p.hidden, kUnits); }
 
@@ -55,6 +56,19 @@ struct Chunk {
   // Of an array (directions, n, hidden): where the chunk's sequence i begins.
   std::int64_t state(std::int64_t i) const { return (direction * p.n + first + i) * p.hidden; }
 };
+
+// A product of few rows, part by part of its depth. Rows of A and of B are contiguous.
+inline void product_by_parts(Product p, std::int64_t rows, std::int64_t columns) {
+  const std::int64_t end = p.depth;
+  p.apart = true;
+  for (std::int64_t first = 0; first < end; first += kDepth) {
+    p.depth = std::min(kDepth, end - first);
+    product(p, rows, columns);
+    p.a += kDepth;
+    p.b += kDepth * p.b_row;
+    p.accumulate = true;
+  }
+}
 
 // Copies rows of p.hidden floats.
 inline void copy_rows(const float* source, std::int64_t source_ld, std::int64_t rows, std::int64_t columns,
@@ -145,7 +159,7 @@ inline void run_forward(const Chunk& own, const skelkern::GruResults& results, c
     }
     for (std::int64_t block = 0; block < unit_blocks(p); ++block) {
       const float* const panel = panels + block * panel_floats<Cell>(p);
-      product({s.h, s.ld, 1, panel, width, s.recurrent, width, p.hidden, false}, rows, width);
+      product_by_parts({s.h, s.ld, 1, panel, width, s.recurrent, width, p.hidden, false}, rows, width);
       apply_gates<Cell>(own, s, results, panel + p.hidden * width, frame, block * kUnits, rows);
     }
     std::swap(s.h, s.next);
@@ -230,9 +244,8 @@ inline void run_backward(const Chunk& own, const skelkern::GruResults& results, 
     for (std::int64_t i = 0; i < rows; ++i)
       differentiate_gates<Cell>(own, s, results, incoming, slopes, i, frame, i < rows_before ? own.frame(at - 1) : -1);
     for (std::int64_t column = 0; column < columns; column += kDensePanel)
-      product(
-          {s.step, s.step_ld, 1, panels + column * depth, kDensePanel, s.h + column, s.ld, depth, true, nullptr, true},
-          rows, kDensePanel);
+      product_by_parts({s.step, s.step_ld, 1, panels + column * depth, kDensePanel, s.h + column, s.ld, depth, true},
+                       rows, kDensePanel);
     before = std::min(rows, rows_before);
     if (before == rows) continue;
     if (gradients.h0 != nullptr)
