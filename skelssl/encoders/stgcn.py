@@ -22,6 +22,7 @@ class STGCN(nn.Module):
         dropout: of all blocks but the first.
         renormalise: after joints are removed, scale the columns of the adjacency back to a sum of 1. By default, as in
             PSTL, they are left as they are, and neighbours of removed joints get less input.
+        official_partition: joints are parted as in the code, see `skelssl.skeletons.graph.adjacency`.
     """
 
     A: Tensor
@@ -34,11 +35,13 @@ class STGCN(nn.Module):
         feature_dim: int = 256,
         dropout: float = 0.5,
         renormalise: bool = False,
+        official_partition: bool = False,
     ):
         super().__init__()
         self.feature_dim = feature_dim
         self.renormalise = renormalise
-        self.register_buffer("A", torch.from_numpy(adjacency(skeleton)))
+        partition = "spatial-official" if official_partition else "spatial"
+        self.register_buffer("A", torch.from_numpy(adjacency(skeleton, partition)))
         subsets, joints, _ = self.A.shape
         self.data_bn = BatchNorm1d(in_channels * joints)
         self.st_gcn_networks = nn.ModuleList(

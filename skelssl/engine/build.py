@@ -26,7 +26,7 @@ def build_encoder(recipe: Recipe, store: Store) -> nn.Module:
         return _create(f"hico-{options.encoder}", store, **sizes)
     if recipe.method == "scc":
         return CloudStreams(options)
-    return _create("stgcn", store, **vars(recipe.encoder))
+    return _create("stgcn", store, **vars(recipe.encoder), official_partition=options.official_partition)
 
 
 def build_method(recipe: Recipe, store: Store) -> Method:

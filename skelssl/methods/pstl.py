@@ -55,6 +55,7 @@ class PSTLOptions:
             twice and fewer joints are removed.
         project_twice: project the anchor again for its second pair: the same loss, the projector's running
             statistics move once more.
+        official_partition: of the encoder's graph, see `skelssl.skeletons.graph.adjacency`.
     """
 
     stream: str = "joint"
@@ -72,10 +73,11 @@ class PSTLOptions:
     draws_per_batch: bool = False
     repeated_joints: bool = False
     project_twice: bool = False
+    official_partition: bool = False
 
     def official(self) -> "PSTLOptions":
         """These options with every deviation of the official code from the paper."""
-        return replace(self, draws_per_batch=True, repeated_joints=True, project_twice=True)
+        return replace(self, draws_per_batch=True, repeated_joints=True, project_twice=True, official_partition=True)
 
     def plain_view(self, lengths: Tensor) -> ViewPlan:
         """The whole sequence, resized."""

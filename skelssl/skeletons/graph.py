@@ -4,7 +4,7 @@ import numpy as np
 
 from skelssl.skeletons import Skeleton
 
-PARTITIONS = ("uniform", "distance", "spatial")
+PARTITIONS = ("uniform", "distance", "spatial", "spatial-official")
 
 
 def hop_distances(skeleton: Skeleton) -> np.ndarray:
@@ -26,7 +26,9 @@ def adjacency(skeleton: Skeleton, partition: str = "spatial", max_hop: int = 1) 
         skeleton: the joints and their tree.
         partition: "uniform": K = 1, all joints within max_hop; "distance": K = max_hop + 1, by number of bones;
             "spatial": K = 1 + 2 · max_hop, the joint itself, and for each distance the joints farther from the centre
-            than the target (or as far) and those nearer to it.
+            than the target (or as far) and those nearer to it; "spatial-official": the same by the distances of
+            ST-GCN's code and those that follow it, which know the centre only max_hop bones around: all joints beyond
+            are equally far from it, and both directions of their bones are in the subset of the farther ones.
         max_hop: neighbours are joints at most so many bones away.
 
     Raises:
@@ -45,6 +47,8 @@ def adjacency(skeleton: Skeleton, partition: str = "spatial", max_hop: int = 1) 
         subsets = [hops == distance for distance in range(max_hop + 1)]
     else:
         to_centre = hops[skeleton.centre]
+        if partition == "spatial-official":
+            to_centre = np.minimum(to_centre, max_hop + 1)
         farther = to_centre[:, None] >= to_centre[None, :]
         subsets = [hops == 0]
         for distance in range(1, max_hop + 1):

@@ -50,6 +50,22 @@ def hico_shapes(kind, queue=64, levels=4):
     return shapes
 
 
+def pstl_states(width):
+    """Of PSTL's encoder and of its loss's projector; the encoder's graph is its own."""
+    encoder = create("stgcn", "ntu25", official_partition=True).state_dict()
+    filled_encoder = filled({key: value.shape for key, value in encoder.items()}) | {"A": encoder["A"]}
+    shapes = {
+        "projector.0.weight": (width, 256),
+        "projector.3.weight": (width, width),
+        "projector.6.weight": (width, width),
+    }
+    for layer in (1, 4):
+        names = ("weight", "bias", "running_mean", "running_var")
+        shapes |= {f"projector.{layer}.{name}": (width,) for name in names}
+        shapes |= {f"projector.{layer}.num_batches_tracked": ()}
+    return filled_encoder, filled(shapes)
+
+
 def isc_shapes(first, second, queue=64):
     """Of ISC's module in pre-training, on one device."""
     shapes = {"Queue_S1": (128, queue), "Queue_S2": (128, queue), "queue_ptr_S1": (1,), "queue_ptr_S2": (1,)}

@@ -14,7 +14,8 @@ import official_states as states
 import torch
 
 import skelkern
-from skelssl import encoders
+from skelssl import encoders, skeletons
+from skelssl.methods.pstl import PSTL, PSTLOptions
 from skelssl.official import load_encoder, load_method
 
 TOLERANCE = 1e-4  # float32 on either side, sums in other orders
@@ -50,6 +51,12 @@ ISC = {
         ],
     ),
 }
+
+# Losses of the temporally and of the spatially masked stream, by a projector of 128; of whole clips, and of clips
+# without some joints, the feature of the second clip at places 0, 5, 128 and 255, and the norm of all features.
+PSTL_LOSSES = [231.069092, 362.682465]
+PSTL_FEATURES = [([0.32932, 0.0074, 0.03109, 0.04732], 7.8355), ([0.32931, 0.0074, 0.0311, 0.04733], 7.8349)]
+ABSENT = (3, 7, 11, 20, 24)
 
 
 def error(found, expected, small=0.0):
@@ -104,13 +111,33 @@ def isc_errors(pair):
     return errors
 
 
-def feature_errors(method, state, clips, chosen, places, norm, form=None):
+def pstl_errors():
+    """Of either loss term of PSTL's first step, and of the features of its checkpoint, with and without joints."""
+    encoder, projector = states.pstl_states(128)
+    anchor, still = states.views(8)
+    partial, kept = still.flip(0), torch.tensor([joint for joint in range(25) if joint not in ABSENT])
+    options = PSTLOptions(projector=128).official()
+    method = PSTL(encoders.create("stgcn", "ntu25", official_partition=True), skeletons.get("ntu25"), options)
+    method.load_state_dict({f"encoder.{key}": value for key, value in encoder.items()} | projector, strict=False)
+    found = without_dropout(method).train().losses(anchor, still, partial, kept)
+    names = ("matm", "csm")
+    errors = {f"loss {name}": error(found[name].item(), value) for name, value in zip(names, PSTL_LOSSES, strict=True)}
+    errors["loss"] = error(found["loss"].item(), sum(PSTL_LOSSES))
+    for label, clips, joints, (places, norm) in zip(
+        ("", " without joints"), (anchor, partial), ((), (kept,)), PSTL_FEATURES, strict=True
+    ):
+        found = feature_errors("pstl", encoder, clips, [0, 5, 128, 255], places, norm, joints=joints)
+        errors |= {f"{name}{label}": value for name, value in found.items()}
+    return errors
+
+
+def feature_errors(method, state, clips, chosen, places, norm, form=None, joints=()):
     """Of features at chosen places and of the norm of all, through a checkpoint file as the official code writes it."""
     with tempfile.TemporaryDirectory() as folder:
         path = save(state, Path(folder) / "checkpoint_0450.pth.tar", "module." if method == "isc" else "")
         encoder = load_encoder(method, path, form=form)
     with torch.no_grad():
-        features = encoder(clips)
+        features = encoder(clips, *joints)
     label = f"features {form}" if form else "features"
     return {label: error(features[1, chosen], places, SMALL), f"{label}, norm": error(features.norm(), norm)}
 
@@ -145,6 +172,7 @@ def main():
         rows |= {f"HiCo, {kind}, {name}": value for name, value in hico_errors(kind).items()}
     for pair in ISC:
         rows |= {f"ISC, {' and '.join(pair)}, {name}": value for name, value in isc_errors(pair).items()}
+    rows |= {f"PSTL, {name}": value for name, value in pstl_errors().items()}
     print(f"largest relative error to the official code's numbers (tests demand {TOLERANCE:g})")
     for name, value in rows.items():
         print(f"{name:55} {value:.1e}")

@@ -16,6 +16,11 @@ def test_hico(kind):
     assert max(errors.values()) <= parity.TOLERANCE, errors
 
 
+def test_pstl_step():
+    errors = parity.pstl_errors()
+    assert max(errors.values()) <= parity.TOLERANCE, errors
+
+
 @pytest.mark.parametrize("pair", [("sequence", "graph"), pytest.param(("graph", "image"), marks=pytest.mark.slow)])
 def test_isc(pair):
     errors = parity.isc_errors(pair)

@@ -59,7 +59,8 @@ def test_spatial_partition_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("partition", "max_hop", "subsets"), [("uniform", 1, 1), ("distance", 2, 3), ("spatial", 2, 5)]
+    ("partition", "max_hop", "subsets"),
+    [("uniform", 1, 1), ("distance", 2, 3), ("spatial", 2, 5), ("spatial-official", 2, 5)],
 )
 def test_partitions_split_the_same_neighbourhood(partition, max_hop, subsets):
     skeleton = skeletons.get("nw_ucla20")
@@ -69,8 +70,20 @@ def test_partitions_split_the_same_neighbourhood(partition, max_hop, subsets):
     assert (np.count_nonzero(split, axis=0) <= 1).all()
 
 
+def test_official_partition_knows_the_centre_one_bone_around():
+    skeleton = skeletons.get("ntu25")
+    paper, official = adjacency(skeleton), adjacency(skeleton, "spatial-official")
+    np.testing.assert_allclose(official.sum(axis=(1, 2)), [8.95, 13.3, 2.75], rtol=1e-6)  # the code's own
+    np.testing.assert_allclose(official.sum(axis=0), paper.sum(axis=0))
+    wrist, elbow = skeleton.joint("left_wrist"), skeleton.joint("left_elbow")
+    assert official[1, wrist, elbow] == official[1, elbow, wrist] == pytest.approx(1 / 3)
+    np.testing.assert_array_equal(official[:, skeleton.centre], paper[:, skeleton.centre])
+
+
 def test_wrong_partition():
-    with pytest.raises(ValueError, match="expected one of uniform, distance, spatial, found 'radial'"):
+    with pytest.raises(
+        ValueError, match="expected one of uniform, distance, spatial, spatial-official, found 'radial'"
+    ):
         adjacency(skeletons.get("ntu25"), "radial")
 
 
