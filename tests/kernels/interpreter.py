@@ -1,4 +1,4 @@
-"""Triton's interpreter, without what it does over again: interpreted kernels take a third less time."""
+"""Triton's interpreter, without what it does over again."""
 
 import functools
 import inspect

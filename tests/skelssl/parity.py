@@ -118,17 +118,16 @@ def pstl_errors():
     partial, kept = still.flip(0), torch.tensor([joint for joint in range(25) if joint not in ABSENT])
     options = PSTLOptions(projector=128).official()
     method = PSTL(encoders.create("stgcn", "ntu25", official_partition=True), skeletons.get("ntu25"), options)
-    method.load_state_dict({f"encoder.{key}": value for key, value in encoder.items()} | projector, strict=False)
+    method.load_state_dict({f"encoder.{key}": value for key, value in encoder.items()} | projector)
     found = without_dropout(method).train().losses(anchor, still, partial, kept)
     names = ("matm", "csm")
     errors = {f"loss {name}": error(found[name].item(), value) for name, value in zip(names, PSTL_LOSSES, strict=True)}
     errors["loss"] = error(found["loss"].item(), sum(PSTL_LOSSES))
-    for label, clips, joints, (places, norm) in zip(
-        ("", " without joints"), (anchor, partial), ((), (kept,)), PSTL_FEATURES, strict=True
-    ):
-        found = feature_errors("pstl", encoder, clips, [0, 5, 128, 255], places, norm, joints=joints)
-        errors |= {f"{name}{label}": value for name, value in found.items()}
-    return errors
+    whole, lacking = (
+        feature_errors("pstl", encoder, clips, [0, 5, 128, 255], *expected, joints=joints)
+        for clips, joints, expected in zip((anchor, partial), ((), (kept,)), PSTL_FEATURES, strict=True)
+    )
+    return errors | whole | {f"{name} without joints": value for name, value in lacking.items()}
 
 
 def feature_errors(method, state, clips, chosen, places, norm, form=None, joints=()):
